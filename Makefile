@@ -1,0 +1,42 @@
+# Everything on a fresh machine: `make demo` and `make test` make .venv, install, and run.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: help demo test verify bench lint clean
+
+help:
+	@echo "make demo    fit the real MovieLens table, print the comparison, write an HTML page"
+	@echo "make test    lint, types, layers and the test suite"
+	@echo "make bench   the tables of docs/benchmarks.md, with the peers installed"
+	@echo "make clean   remove the environment and the caches"
+
+$(VENV)/python.ok:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { \
+	  echo "bayesmf needs Python 3.12 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Install one, then: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# One stamp for each set of extras, so that the second command installs only what it lacks.
+$(VENV)/%.ok: pyproject.toml $(VENV)/python.ok
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$*]"
+	@touch $@
+
+demo: $(VENV)/datasets.ok
+	$(BIN)/python -m bayesmf.demo
+
+lint: $(VENV)/test.ok
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(VENV)/test.ok lint
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+bench: $(VENV)/bench.ok
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo.html

@@ -1,0 +1,1 @@
+"""The Gibbs sampler: each conditional in NumPy, one sweep, several chains."""

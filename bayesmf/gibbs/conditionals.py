@@ -1,0 +1,199 @@
+"""Every conditional of the model in plain NumPy: the reference, and the text to read.
+
+References are to Salakhutdinov & Mnih (2008), "Bayesian probabilistic matrix factorization using
+Markov chain Monte Carlo", ICML, with two additions: a bias as one more coordinate of each row, and
+a learned strength w of the Wishart prior. `w` is a vector (D,) with W0 = diag(1 / w).
+
+A function ends in `_conditional` when it gives the parameters of a distribution and starts with
+`draw_` when it draws from one, so that the closed forms can be tested apart from the draws.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+if TYPE_CHECKING:
+    from bayesmf.model import GammaPrior, NormalWishart
+    from bayesmf.ratings import Side
+
+
+class NormalWishartParameters(NamedTuple):
+    """Normal-Wishart: Lambda ~ Wishart(W, dof), mu | Lambda ~ Normal(mean, (beta Lambda)^-1).
+
+    The Wishart is given by its inverse scale W^-1 (D, D), which is what the data add to.
+    """
+
+    mean: np.ndarray
+    beta: float
+    inverse_scale: np.ndarray
+    dof: float
+
+
+class Hyper(NamedTuple):
+    """Mean (D,), precision (D, D) and prior strength w (D,) of the rows of one side."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+    strength: np.ndarray
+
+
+def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) of rows (n, D) and their centred scatter, the sum of (x - mean)(x - mean)'."""
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    # einsum without BLAS: the order of summation must not depend on a number of threads.
+    return mean, np.einsum("na,nb->ab", centred, centred)
+
+
+def hyper_conditional(
+    n: int, mean: np.ndarray, scatter: np.ndarray, prior: NormalWishart, strength: np.ndarray
+) -> NormalWishartParameters:
+    """Conditional of (mu, Lambda) given n rows by their moments: eq. 14 of the paper."""
+    d = len(mean)
+    mu0 = np.full(d, prior.mu0)
+    beta = prior.beta0 + n
+    shift = mean - mu0
+    inverse_scale = np.diag(strength) + scatter + prior.beta0 * n / beta * np.outer(shift, shift)
+    return NormalWishartParameters(
+        (prior.beta0 * mu0 + n * mean) / beta, beta, inverse_scale, prior.dof(d) + n
+    )
+
+
+def draw_wishart_root(
+    inverse_scale: np.ndarray, dof: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw B (D, D) with B B' ~ Wishart(W, dof), W = inverse_scale^-1.
+
+    Bartlett's decomposition (Smith & Hocking 1972, AS 53): A is lower triangular with standard
+    normals below the diagonal and A_kk^2 ~ chi^2 with dof - k (k from 0), and B = R A for any R
+    with R R' = W. From the Cholesky factor C of W^-1, R = C^-T needs no inverse.
+    """
+    d = len(inverse_scale)
+    bartlett = np.tril(rng.standard_normal((d, d)), -1)
+    bartlett[np.diag_indices(d)] = np.sqrt(rng.chisquare(dof - np.arange(d)))
+    chol = scipy.linalg.cholesky(inverse_scale, lower=True)
+    root: np.ndarray = scipy.linalg.solve_triangular(chol, bartlett, lower=True, trans="T")
+    return root
+
+
+def draw_hyper_given(
+    parameters: NormalWishartParameters, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw (mu, Lambda) from a Normal-Wishart."""
+    root = draw_wishart_root(parameters.inverse_scale, parameters.dof, rng)
+    z = rng.standard_normal(len(root))
+    # Lambda = B B', so B^-T z has covariance Lambda^-1; B is a product, not triangular.
+    mean = parameters.mean + np.linalg.solve(root.T, z) / np.sqrt(parameters.beta)
+    return mean, root @ root.T
+
+
+def strength_conditional(
+    precision: np.ndarray, dof: float, prior: GammaPrior
+) -> tuple[float, np.ndarray]:
+    """Shape, and rates (D,), of the Gamma conditional of w given Lambda.
+
+    The Wishart density is proportional to prod_k w_k^(dof/2) exp(-w_k Lambda_kk / 2) in w.
+    """
+    return prior.shape + dof / 2, prior.rate + np.diag(precision) / 2
+
+
+def draw_hyper(
+    rows_moments: tuple[np.ndarray, np.ndarray],
+    n: int,
+    current: Hyper,
+    prior: NormalWishart,
+    rng: np.random.Generator,
+) -> Hyper:
+    """Draw w given Lambda where it is learned, then (mu, Lambda) given w and the rows."""
+    strength = current.strength
+    if prior.learns_strength:
+        gamma: GammaPrior = prior.strength  # type: ignore[assignment]
+        shape, rates = strength_conditional(current.precision, prior.dof(len(strength)), gamma)
+        strength = rng.gamma(shape, 1 / rates)
+    parameters = hyper_conditional(n, *rows_moments, prior, strength)
+    return Hyper(*draw_hyper_given(parameters, rng), strength)
+
+
+def row_conditional(
+    partner_rows: np.ndarray,
+    targets: np.ndarray,
+    has_bias: bool,
+    alpha: float,
+    mean: np.ndarray,
+    precision: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and precision (D, D) of one row given its partners' rows (n, D): eqs. 11-13.
+
+    With biases the regressors are the partners' factors and a 1, and the partners' biases are
+    taken from the targets (n,).
+    """
+    X, y = partner_rows, targets
+    if has_bias:
+        X, y = partner_rows.copy(), targets - partner_rows[:, -1]
+        X[:, -1] = 1.0
+    row_precision = precision + alpha * X.T @ X
+    row_mean = np.linalg.solve(row_precision, precision @ mean + alpha * X.T @ y)
+    return row_mean, row_precision
+
+
+def draw_rows(
+    block: range,
+    side: Side,
+    targets: np.ndarray,
+    partner_rows: np.ndarray,
+    has_bias: bool,
+    alpha: float,
+    hyper: Hyper,
+    normals: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Draw the rows of a block from standard normals (len(block), D), writing into `out`."""
+    for row, z in zip(block, normals, strict=True):
+        own = slice(side.indptr[row], side.indptr[row + 1])
+        mean, precision = row_conditional(
+            partner_rows[side.partners[own]],
+            targets[own],
+            has_bias,
+            alpha,
+            hyper.mean,
+            hyper.precision,
+        )
+        chol = np.linalg.cholesky(precision)
+        out[row] = mean + scipy.linalg.solve_triangular(chol, z, lower=True, trans="T")
+
+
+def residuals(
+    block: range,
+    side: Side,
+    targets: np.ndarray,
+    rows: np.ndarray,
+    partner_rows: np.ndarray,
+    has_bias: bool,
+) -> np.ndarray:
+    """Target minus u.v + b + c for the ratings of a block of rows."""
+    own = slice(side.indptr[block.start], side.indptr[block.stop])
+    codes = np.repeat(np.asarray(block), np.diff(side.indptr[block.start : block.stop + 1]))
+    left, right = rows[codes], partner_rows[side.partners[own]]
+    if has_bias:
+        k = rows.shape[1] - 1
+        interaction = np.einsum("nk,nk->n", left[:, :k], right[:, :k])
+        return targets[own] - interaction - left[:, k] - right[:, k]
+    return targets[own] - np.einsum("nk,nk->n", left, right)
+
+
+def alpha_conditional(squared_error: float, n: int, prior: GammaPrior) -> tuple[float, float]:
+    """Shape and rate of the Gamma conditional of the noise precision."""
+    return prior.shape + n / 2, prior.rate + squared_error / 2
+
+
+def draw_alpha(
+    squared_error: float, n: int, prior: GammaPrior | float, rng: np.random.Generator
+) -> float:
+    """Draw the noise precision, or return it if it is fixed."""
+    if isinstance(prior, (int, float)):
+        return float(prior)
+    shape, rate = alpha_conditional(squared_error, n, prior)
+    return float(rng.gamma(shape, 1 / rate))

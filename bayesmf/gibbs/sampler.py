@@ -1,0 +1,126 @@
+"""One sweep: `step(state, streams) -> (state, info)`, a pure function of both.
+
+The scan of a sweep, each block given the newest value of all others:
+
+    (mu_U, Lambda_U, w_U) | U,   U | V, mu_U, Lambda_U, alpha, y,
+    (mu_V, Lambda_V, w_V) | V,   V | U, mu_V, Lambda_V, alpha, y,   alpha | U, V, y
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from bayesmf.gibbs.conditionals import Hyper, draw_alpha, draw_hyper
+from bayesmf.kernels.streams import Purpose, Streams
+from bayesmf.model import GammaPrior
+
+if TYPE_CHECKING:
+    from bayesmf.gibbs.engines import Data, Engine
+    from bayesmf.model import BPMF
+
+
+class State(NamedTuple):
+    """Everything that a chain is, on the working scale.
+
+    Attributes
+    ----------
+    sweep : int
+        Sweeps done; the next one's random streams are addressed by it.
+    user_rows, item_rows : ndarray of float64, shapes (n_users, D) and (n_items, D)
+        Factors, and the bias as last coordinate where the model has biases.
+    user_hyper, item_hyper : Hyper
+        Mean, precision and prior strength of the rows on each side.
+    alpha : float
+        Noise precision.
+    """
+
+    sweep: int
+    user_rows: np.ndarray
+    item_rows: np.ndarray
+    user_hyper: Hyper
+    item_hyper: Hyper
+    alpha: float
+
+
+class Info(NamedTuple):
+    """What a sweep finds out on its way, on the working scale.
+
+    Attributes
+    ----------
+    squared_error : float
+        Sum of squared residuals of the state's rows.
+    log_likelihood : float
+        Log density of the ratings (on the working scale) under the state.
+    """
+
+    squared_error: float
+    log_likelihood: float
+
+
+class Step(Protocol):
+    """A transition that leaves the posterior invariant."""
+
+    def __call__(self, state: State, streams: Streams) -> tuple[State, Info]:
+        """Return the next state."""
+
+
+INITIAL_SPREAD = 0.3
+"""Standard deviation of the factors that a chain starts from; zero would be a saddle."""
+
+
+def initial_state(data: Data, model: BPMF, streams: Streams) -> State:
+    """Start a chain: random factors, no biases, unit precision."""
+    rng = streams.generator(0, Purpose.INITIAL)
+    d = model.n_coordinates
+    rows = [
+        rng.standard_normal((side.side.n_rows, d)) * INITIAL_SPREAD
+        for side in (data.users, data.items)
+    ]
+    if model.biases:
+        for side_rows in rows:
+            side_rows[:, -1] = 0.0
+    strength = model.prior.strength
+    w = np.full(d, strength.mean if isinstance(strength, GammaPrior) else strength)
+    hyper = Hyper(np.zeros(d), np.eye(d), w)
+    alpha = 1.0 if isinstance(model.alpha, GammaPrior) else float(model.alpha)
+    return State(0, rows[0], rows[1], hyper, hyper, alpha)
+
+
+def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
+    """Make the sweep of a model on data with an engine."""
+    prior, n = model.prior, data.n_ratings
+
+    def step(state: State, streams: Streams) -> tuple[State, Info]:
+        sweep = state.sweep + 1
+        user_hyper = draw_hyper(
+            engine.moments(state.user_rows),
+            len(state.user_rows),
+            state.user_hyper,
+            prior,
+            streams.generator(sweep, Purpose.USER_HYPER),
+        )
+        user_rows = engine.draw_rows(
+            data.users, state.item_rows, data.has_bias, state.alpha, user_hyper,
+            streams, sweep, Purpose.USER_ROWS,
+        )  # fmt: skip
+        item_hyper = draw_hyper(
+            engine.moments(state.item_rows),
+            len(state.item_rows),
+            state.item_hyper,
+            prior,
+            streams.generator(sweep, Purpose.ITEM_HYPER),
+        )
+        item_rows = engine.draw_rows(
+            data.items, user_rows, data.has_bias, state.alpha, item_hyper,
+            streams, sweep, Purpose.ITEM_ROWS,
+        )  # fmt: skip
+        error = engine.squared_error(data.users, user_rows, item_rows, data.has_bias)
+        alpha = draw_alpha(error, n, model.alpha, streams.generator(sweep, Purpose.ALPHA))
+        log_likelihood = 0.5 * (n * math.log(alpha / (2 * math.pi)) - alpha * error)
+        state = State(sweep, user_rows, item_rows, user_hyper, item_hyper, alpha)
+        return state, Info(error, log_likelihood)
+
+    return step

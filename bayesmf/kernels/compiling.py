@@ -1,0 +1,47 @@
+"""One decorator for all compiled functions, with a disk cache that never serves stale code.
+
+Numba's cache looks at the file of the compiled function alone and does not see a change in a file
+that it imports. The cache directory is therefore keyed by a hash of every source in this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numba
+import platformdirs
+from numba.core import config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Fused multiply-add and reassociated sums let LLVM vectorise dot products. NaN and infinity keep
+# their meaning: a failed Cholesky must be seen.
+_FASTMATH = {"contract", "reassoc", "nsz"}
+
+
+@cache
+def cache_directory() -> Path:
+    """Where compiled code is kept: under NUMBA_CACHE_DIR if set, else the user's cache."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    base = os.environ.get("NUMBA_CACHE_DIR")
+    root = Path(base) if base else platformdirs.user_cache_path("bayesmf")
+    return root / f"kernels-{digest.hexdigest()[:16]}"
+
+
+def compiled[F: Callable[..., Any]](function: F) -> F:
+    """Compile on first call, without the GIL, cached on disk where a disk can be written."""
+    ours, theirs = str(cache_directory()), config.CACHE_DIR
+    try:
+        config.CACHE_DIR = ours  # read when the cache is set up, that is now
+        return numba.njit(nogil=True, fastmath=_FASTMATH, cache=True)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # "cannot cache function": nowhere to write
+        return numba.njit(nogil=True, fastmath=_FASTMATH)(function)  # type: ignore[no-any-return]
+    finally:
+        config.CACHE_DIR = theirs

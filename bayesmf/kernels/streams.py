@@ -1,0 +1,42 @@
+"""Random streams addressed by what they are for, not by who asks first.
+
+A stream is the counter-based generator Philox4x64 (Salmon et al. 2011) keyed by (seed, chain), with
+(sweep, purpose, block) in the upper words of its counter. So the same normals reach the same rows
+whatever the number of threads, and a resumed run needs no generator state but the sweep number.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Purpose(IntEnum):
+    """What a stream is used for; the numbers are part of a seed's meaning."""
+
+    INITIAL = 0
+    USER_HYPER = 1
+    ITEM_HYPER = 2
+    USER_ROWS = 3
+    ITEM_ROWS = 4
+    ALPHA = 5
+
+
+class Streams(NamedTuple):
+    """The random streams of one chain."""
+
+    key: tuple[int, int]
+
+    @classmethod
+    def of_chain(cls, seed: int, chain: int) -> Streams:
+        """Streams of chain `chain` of a run with that seed."""
+        words = np.random.SeedSequence(seed, spawn_key=(chain,)).generate_state(2, np.uint64)
+        return cls((int(words[0]), int(words[1])))
+
+    def generator(self, sweep: int, purpose: Purpose, block: int = 0) -> np.random.Generator:
+        """Start the stream for one purpose, sweep and block of rows."""
+        # The lowest counter word runs on as numbers are drawn; 2^64 of them never reach the next.
+        counter = [0, block, int(purpose), sweep]
+        return np.random.Generator(np.random.Philox(key=self.key, counter=counter))

@@ -1,0 +1,220 @@
+"""What is believed before the data: the model and its priors, stated once for all engines.
+
+    y_ij | ...  ~ Normal(u_i . v_j + b_i + c_j, 1 / alpha)           (i, j) observed
+    (u_i, b_i)  ~ Normal(mu_U, Lambda_U^-1)         (v_j, c_j) ~ Normal(mu_V, Lambda_V^-1)
+    mu | Lambda ~ Normal(mu0, (beta0 Lambda)^-1)    Lambda ~ Wishart(W0, nu0), E Lambda = nu0 W0
+    W0^-1       = diag(w), w_k ~ Gamma(a_w, b_w)    alpha ~ Gamma(a0, b0)
+
+on the working scale y = (rating - centre) / scale. Everything that is kept or shown is on the
+rating scale; `WorkingScale` holds the way back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
+
+if TYPE_CHECKING:
+    from bayesmf.ratings import Ratings
+
+
+@dataclass(frozen=True)
+class GammaPrior:
+    """Gamma distribution with mean shape / rate.
+
+    Parameters
+    ----------
+    shape, rate : float
+        Positive.
+
+    Examples
+    --------
+    >>> GammaPrior(2.0, 4.0).mean
+    0.5
+    """
+
+    shape: float = 1.0
+    rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("shape", "rate"):
+            check_number(getattr(self, name), name, "GammaPrior", above=0)
+
+    @property
+    def mean(self) -> float:
+        """Expected value."""
+        return self.shape / self.rate
+
+
+@dataclass(frozen=True)
+class NormalWishart:
+    """Prior of the mean and precision of the rows on each side.
+
+    Parameters
+    ----------
+    mu0 : float, default 0
+        Prior mean of every coordinate of a row.
+    beta0 : float, default 2
+        How many rows the prior mean counts for.
+    extra_dof : int, default 20
+        Degrees of freedom of the Wishart above the number D of coordinates: nu0 = D + extra_dof.
+    strength : float or GammaPrior, default GammaPrior(1, 0.01)
+        w in W0 = diag(1 / w), so that E Lambda = nu0 / w: a number fixes it for all coordinates,
+        a GammaPrior lets each coordinate learn its own. How strongly rows should shrink differs
+        between data sets, which no constant can serve.
+
+    Examples
+    --------
+    >>> NormalWishart(strength=1.0).learns_strength
+    False
+    """
+
+    mu0: float = 0.0
+    beta0: float = 2.0
+    extra_dof: float = 20.0
+    strength: float | GammaPrior = field(default_factory=lambda: GammaPrior(1.0, 0.01))
+
+    def __post_init__(self) -> None:
+        check_number(self.mu0, "mu0", "NormalWishart")
+        check_number(self.beta0, "beta0", "NormalWishart", above=0)
+        check_number(self.extra_dof, "extra_dof", "NormalWishart", above=-1)
+        if not isinstance(self.strength, GammaPrior):
+            check_number(self.strength, "strength", "NormalWishart", above=0)
+
+    @property
+    def learns_strength(self) -> bool:
+        """Whether the strength is sampled."""
+        return isinstance(self.strength, GammaPrior)
+
+    def dof(self, n_coordinates: int) -> float:
+        """nu0 for rows of that many coordinates; nu0 > D - 1, since extra_dof > -1."""
+        return n_coordinates + self.extra_dof
+
+
+class WorkingScale(NamedTuple):
+    """y = (rating - center) / scale."""
+
+    center: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class BPMF:
+    """Bayesian matrix factorization: rank, biases, priors, centre and scale.
+
+    Parameters
+    ----------
+    n_factors : int, default 10
+        Rank of the interaction; 0 leaves the bias-only model.
+    biases : bool, default True
+        Whether users and items have biases.
+    prior : NormalWishart
+        Prior of the rows of each side.
+    alpha : float or GammaPrior
+        Precision of the noise on the working scale: fixed by a number, sampled with a GammaPrior.
+    center : "mean" or float
+        What is taken from the ratings.
+    scale : "sd" or float
+        What they are then divided by.
+    """
+
+    n_factors: int = 10
+    biases: bool = True
+    prior: NormalWishart = field(default_factory=NormalWishart)
+    alpha: float | GammaPrior = field(default_factory=GammaPrior)
+    center: str | float = "mean"
+    scale: str | float = "sd"
+
+    @classmethod
+    def checked(
+        cls,
+        function: str,
+        *,
+        n_factors: object,
+        biases: object,
+        prior: object,
+        alpha: object,
+        center: object,
+        scale: object,
+    ) -> BPMF:
+        """Build from what a caller of `function` gave, with its errors in that name."""
+        rank = check_integer(n_factors, "n_factors", function)
+        with_biases = check_bool(biases, "biases", function)
+        if rank == 0 and not with_biases:
+            fail("n_factors", function, "positive when biases=False: nothing would be left", 0)
+        if prior is None:
+            prior = NormalWishart()
+        elif not isinstance(prior, NormalWishart):
+            fail("prior", function, "None or a bayesmf.NormalWishart", prior, TypeError)
+        if alpha is None:
+            alpha = GammaPrior()
+        elif not isinstance(alpha, GammaPrior):
+            alpha = check_number(alpha, "alpha", function, above=0)
+        if isinstance(center, str):
+            check_choice(center, "center", function, ("mean",))
+        else:
+            center = check_number(center, "center", function)
+        if isinstance(scale, str):
+            check_choice(scale, "scale", function, ("sd",))
+        else:
+            scale = check_number(scale, "scale", function, above=0)
+        return cls(rank, with_biases, prior, alpha, center, scale)
+
+    @property
+    def n_coordinates(self) -> int:
+        """D: coordinates of a row, its factors and its bias."""
+        return self.n_factors + self.biases
+
+    def working_scale(self, ratings: Ratings) -> WorkingScale:
+        """Centre and scale in force for these ratings."""
+        center = ratings.mean if isinstance(self.center, str) else self.center
+        scale = ratings.sd if isinstance(self.scale, str) else self.scale
+        return WorkingScale(center, scale)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything in plain types, for the attributes of stored draws."""
+        return asdict(self)
+
+
+def published_2008(n_factors: int = 10) -> dict[str, Any]:
+    """Arguments that make `fit_bpmf` the model of Salakhutdinov & Mnih (2008), exactly.
+
+    No biases, noise precision fixed at 2, W0 = I, nu0 = n_factors, beta0 = 2, mu0 = 0, ratings
+    centred on their mean and not scaled (ICML 2008, "Bayesian probabilistic matrix factorization
+    using Markov chain Monte Carlo", section 3 and the settings of section 5).
+
+    Parameters
+    ----------
+    n_factors : int, default 10
+        Rank, positive.
+
+    Returns
+    -------
+    dict
+        Keyword arguments for `fit_bpmf`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `n_factors` is not a positive integer.
+
+    Examples
+    --------
+    >>> import bayesmf
+    >>> ratings = bayesmf.simulate(40, 30, 300, random_seed=1).ratings
+    >>> post = bayesmf.fit_bpmf(ratings, **bayesmf.published_2008(n_factors=2), tune=20, draws=20,
+    ...                         chains=1, random_seed=1, progressbar=False)
+    >>> post.model.alpha
+    2.0
+    """
+    check_integer(n_factors, "n_factors", "published_2008", minimum=1)
+    return {
+        "n_factors": n_factors,
+        "biases": False,
+        "prior": NormalWishart(mu0=0.0, beta0=2.0, extra_dof=0.0, strength=1.0),
+        "alpha": 2.0,
+        "center": "mean",
+        "scale": 1.0,
+    }

@@ -1,0 +1,336 @@
+"""`Ratings`: a table of ratings as codes and numbers, the one form in which every engine reads it.
+
+The ratings stand once in canonical order (by user, then item) and are indexed twice, by user and
+by item, in compressed sparse rows; both are built once and shared by all chains.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+
+from bayesmf.tables import check_values, encode_ids, lookup_ids, read_columns
+from bayesmf.validation import check_choice, fail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CLASS = "Ratings"
+
+
+class Side(NamedTuple):
+    """The ratings seen from one side, in compressed sparse rows.
+
+    Attributes
+    ----------
+    indptr : ndarray of int64, shape (n_rows + 1,)
+        Row r owns entries indptr[r]:indptr[r + 1].
+    partners : ndarray of int32, shape (n_ratings,)
+        Codes on the other side.
+    order : ndarray of int64, shape (n_ratings,)
+        Where each entry stands in the canonical order, so that any array of one value a rating
+        (targets, residuals, weights) is read from this side as `array[order]`.
+    """
+
+    indptr: np.ndarray
+    partners: np.ndarray
+    order: np.ndarray
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows on this side."""
+        return len(self.indptr) - 1
+
+
+class Pairs(NamedTuple):
+    """Cells to predict: ids as given, codes (-1 where unknown) and the index to give back."""
+
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+    index: pd.Index[Any]
+    ratings: np.ndarray | None
+
+
+class Ratings:
+    """Ratings of items by users, checked and indexed.
+
+    Parameters
+    ----------
+    table : DataFrame, scipy sparse array, or tuple of arrays
+        One row a rating. A DataFrame may be pandas, polars or pyarrow and needs columns `user`,
+        `item`, `rating` or a usual alias (`userId`, `movieId`, `score` ...); `timestamp` is kept
+        when it is there. Of a sparse array every stored entry is a rating, stored zeros too; an
+        absent cell is missing, not zero. A tuple is (users, items, ratings[, timestamps]).
+        Ids are int, str or datetime. The table is not changed.
+    user_col, item_col, rating_col, timestamp_col : str, optional
+        Column names, where they are not the usual ones.
+    duplicates : {"error", "mean", "last"}, default "error"
+        What to do when a user rates an item twice: refuse, take the mean, or take the row that
+        comes last in the table.
+
+    Attributes
+    ----------
+    user_ids, item_ids : pandas.Index
+        Sorted unique ids; code c stands for the c-th.
+    users, items : ndarray of int32, shape (n_ratings,)
+        Codes in canonical order: by user, then by item.
+    values : ndarray of float32, shape (n_ratings,)
+        Ratings in canonical order.
+    timestamps : ndarray or None
+        In canonical order, if the table had them.
+    note : str
+        How the table came about, when a splitter of `bayesmf.splits` made it.
+
+    Raises
+    ------
+    ValueError
+        For an empty table, a missing column or id, a NaN or infinite rating, a pair rated twice.
+    TypeError
+        For ids that are not int, str or datetime, and for ratings that are not numbers.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from bayesmf import Ratings
+    >>> table = pd.DataFrame({"user": ["ann", "ann", "bob"], "item": [1, 2, 1], "rating": [5, 3, 4]})
+    >>> Ratings(table)
+    <Ratings: 3 ratings of 2 items by 2 users, 75% of the cells, from 3 to 5>
+    """
+
+    def __init__(
+        self,
+        table: object,
+        *,
+        user_col: str | None = None,
+        item_col: str | None = None,
+        rating_col: str | None = None,
+        timestamp_col: str | None = None,
+        duplicates: str = "error",
+    ) -> None:
+        names = {"user": user_col, "item": item_col, "rating": rating_col}
+        names["timestamp"] = timestamp_col
+        self._build(table, "table", _CLASS, names=names, duplicates=duplicates)
+
+    def _build(
+        self,
+        table: object,
+        argument: str,
+        function: str,
+        *,
+        names: dict[str, str | None] | None = None,
+        duplicates: str = "error",
+    ) -> None:
+        check_choice(duplicates, "duplicates", function, ("error", "mean", "last"))
+        columns = read_columns(table, argument, function, names=names)
+        if len(columns.user) == 0:
+            fail(argument, function, "a table with at least one rating", "no rows")
+        self.columns = {role: columns.names.get(role, role) for role in ("user", "item", "rating")}
+        assert columns.rating is not None  # noqa: S101 - read_columns has made sure
+        values = check_values(columns.rating, self.columns["rating"], argument, function)
+        user_name, item_name = self.columns["user"], self.columns["item"]
+        users, self.user_ids = encode_ids(columns.user, user_name, argument, function)
+        items, self.item_ids = encode_ids(columns.item, item_name, argument, function)
+        self.note = str(getattr(table, "attrs", {}).get("bayesmf_split", ""))
+        # A stable sort keeps the table's order among duplicates, which "last" relies on.
+        order = np.lexsort((items, users))
+        times = columns.timestamp
+        self._set(
+            users[order], items[order], values[order], None if times is None else times[order]
+        )
+        self._resolve_duplicates(duplicates, argument, function)
+
+    def _set(
+        self,
+        users: np.ndarray,
+        items: np.ndarray,
+        values: np.ndarray,
+        timestamps: np.ndarray | None,
+    ) -> None:
+        for array in (users, items, values, timestamps):
+            if array is not None:
+                array.flags.writeable = False
+        self.users, self.items, self.values, self.timestamps = users, items, values, timestamps
+
+    def _resolve_duplicates(self, duplicates: str, argument: str, function: str) -> None:
+        key = self.users.astype(np.int64) * self.n_items + self.items
+        starts = np.flatnonzero(np.diff(key, prepend=-1))
+        if len(starts) == len(key):
+            return
+        counts = np.diff(starts, append=len(key))
+        if duplicates == "error":
+            twice = starts[counts > 1]
+            cells = ", ".join(
+                f"({self.user_ids[self.users[k]]!r}, {self.item_ids[self.items[k]]!r})"
+                for k in twice[:3]
+            )
+            more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""
+            must = (
+                "a table in which each (user, item) pair occurs once "
+                "(or build it with Ratings(..., duplicates='mean') or 'last')"
+            )
+            fail(argument, function, must, f"duplicates of {cells}{more}")
+        keep = starts + counts - 1
+        values = self.values[keep]
+        if duplicates == "mean":
+            sums = np.add.reduceat(self.values.astype(np.float64), starts)
+            values = (sums / counts).astype(np.float32)
+        times = None if self.timestamps is None else self.timestamps[keep]
+        self._set(self.users[keep], self.items[keep], values, times)
+
+    @classmethod
+    def coerce(cls, table: object, argument: str, function: str) -> Ratings:
+        """Return `table` if it is a `Ratings`, else build one; errors name the caller."""
+        if isinstance(table, Ratings):
+            return table
+        ratings = cls.__new__(cls)
+        ratings._build(table, argument, function)
+        return ratings
+
+    def take(self, rows: np.ndarray, note: str = "") -> Self:
+        """Those ratings of the canonical order, as a new `Ratings` with only the ids that occur."""
+        part = type(self).__new__(type(self))
+        rows = np.sort(rows)
+        seen_users, users = np.unique(self.users[rows], return_inverse=True)
+        seen_items, items = np.unique(self.items[rows], return_inverse=True)
+        part.columns, part.note = dict(self.columns), note
+        part.user_ids, part.item_ids = self.user_ids[seen_users], self.item_ids[seen_items]
+        times = None if self.timestamps is None else self.timestamps[rows]
+        part._set(users.astype(np.int32), items.astype(np.int32), self.values[rows], times)
+        return part
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users."""
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.item_ids)
+
+    @cached_property
+    def by_user(self) -> Side:
+        """The ratings row by row of users."""
+        counts = np.bincount(self.users, minlength=self.n_users)
+        return Side(_indptr(counts), self.items, np.arange(len(self)))
+
+    @cached_property
+    def by_item(self) -> Side:
+        """The ratings row by row of items."""
+        order = np.argsort(self.items, kind="stable")
+        counts = np.bincount(self.items, minlength=self.n_items)
+        return Side(_indptr(counts), self.users[order], order)
+
+    @cached_property
+    def mean(self) -> float:
+        """Mean rating."""
+        return float(self.values.mean(dtype=np.float64))
+
+    @cached_property
+    def sd(self) -> float:
+        """Standard deviation of the ratings (divided by n)."""
+        return float(self.values.std(dtype=np.float64))
+
+    @cached_property
+    def bounds(self) -> tuple[float, float]:
+        """Smallest and largest rating: the scale that `clip=True` clips to."""
+        return float(self.values.min()), float(self.values.max())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, codes and ratings; equal for equal data in any order of rows."""
+        digest = hashlib.sha256()
+        for ids in (self.user_ids, self.item_ids):
+            for one in ids:
+                digest.update(repr(one).encode() + b"\0")
+        for array in (self.users, self.items, self.values):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    def pairs(self, table: object, argument: str, function: str) -> Pairs:
+        """Read cells to predict from a frame, a `Ratings`, or a list of (user, item) tuples."""
+        if isinstance(table, Ratings):
+            table = table.to_frame()
+        index: pd.Index[Any] | None = None
+        if isinstance(table, pd.DataFrame):
+            index = table.index
+        elif isinstance(table, list):
+            table = self._from_tuples(table, argument, function)
+        names: dict[str, str | None] = {}
+        for role in ("user", "item", "rating"):  # the training table's own names come first
+            if self.columns[role] in getattr(table, "columns", ()):
+                names[role] = self.columns[role]
+        columns = read_columns(table, argument, function, names=names, with_rating=False)
+        found = {**self.columns, **columns.names}
+        users = lookup_ids(columns.user, self.user_ids, found["user"], argument, function)
+        items = lookup_ids(columns.item, self.item_ids, found["item"], argument, function)
+        ratings = columns.rating
+        if ratings is not None:
+            ratings = check_values(ratings, found["rating"], argument, function)
+        index = pd.RangeIndex(len(users)) if index is None else index
+        return Pairs(columns.user, columns.item, users, items, index, ratings)
+
+    def _from_tuples(self, table: Sequence[Any], argument: str, function: str) -> pd.DataFrame:
+        for row, pair in enumerate(table):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                must = "a frame with user and item columns or a list of (user, item) tuples"
+                fail(argument, function, must, f"{pair!r} at position {row}", TypeError)
+        columns = {role: [pair[k] for pair in table] for k, role in enumerate(("user", "item"))}
+        if not table:
+            dtypes = (self.user_ids.dtype, self.item_ids.dtype)
+            return pd.DataFrame(
+                {k: pd.Series(dtype=d) for k, d in zip(columns, dtypes, strict=True)}
+            )
+        return pd.DataFrame(columns)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a DataFrame with the table's own column names, in canonical order."""
+        columns: dict[str, Any] = {
+            self.columns["user"]: self.user_ids[self.users],
+            self.columns["item"]: self.item_ids[self.items],
+            self.columns["rating"]: self.values,
+        }
+        if self.timestamps is not None:
+            columns["timestamp"] = self.timestamps
+        frame = pd.DataFrame(columns)
+        if self.note:
+            frame.attrs["bayesmf_split"] = self.note
+        return frame
+
+    def __repr__(self) -> str:
+        low, high = self.bounds
+        share = len(self) / (self.n_users * self.n_items)
+        percent = f"{share:.0%}" if share >= 0.1 else f"{share:.2%}"
+        return (
+            f"<Ratings: {len(self):,} ratings of {self.n_items:,} items by {self.n_users:,} users, "
+            f"{percent} of the cells, from {low:g} to {high:g}>"
+        )
+
+    def _repr_html_(self) -> str:
+        head = self.to_frame().head().to_html(index=False)
+        return f"<p><code>{html.escape(repr(self))}</code></p>{head}"
+
+
+def check_fittable(ratings: Ratings, function: str) -> None:
+    """Refuse tables from which no factor model can be learned."""
+    for what, count in (("users", ratings.n_users), ("items", ratings.n_items)):
+        if count < 2:
+            fail("ratings", function, f"a table with at least two {what}", f"{count}")
+    low, high = ratings.bounds
+    if low == high:
+        must = "a table with at least two different ratings"
+        fail("ratings", function, must, f"{len(ratings)} ratings that are all {low:g}")
+
+
+def _indptr(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -1,0 +1,226 @@
+"""Reading other people's tables: columns by their usual names, ids and values checked.
+
+Nothing here knows what a factor is. `read_columns` turns a pandas, polars or pyarrow frame, a
+scipy sparse array or a tuple of arrays into plain NumPy columns; `encode_ids`, `lookup_ids` and
+`check_values` turn those into codes and numbers, or say which row is wrong.
+"""
+
+from __future__ import annotations
+
+import datetime
+import numbers
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from bayesmf.validation import fail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "user": ("user", "userid", "uid", "users", "student", "studentid", "drug", "drugid"),
+    "item": (
+        *("item", "itemid", "iid", "items", "movie", "movieid", "film", "filmid", "product"),
+        *("productid", "book", "bookid", "lecturer", "lecturerid", "target", "targetid"),
+    ),
+    "rating": ("rating", "ratings", "score", "stars", "value", "affinity"),
+    "timestamp": ("timestamp", "time", "datetime", "date"),
+}
+"""Names that a column may have, in order of preference; case, '_', '-' and ' ' do not count."""
+
+TABLE_TYPES = (
+    "a DataFrame (pandas, polars, pyarrow), a bayesmf.Ratings, a scipy sparse array, "
+    "or a tuple of arrays (users, items, ratings)"
+)
+
+
+class Columns(NamedTuple):
+    """Plain columns of one table, all of length n; `names` says what the table called them."""
+
+    user: np.ndarray
+    item: np.ndarray
+    rating: np.ndarray | None
+    timestamp: np.ndarray | None
+    names: dict[str, str]
+
+
+def read_columns(
+    table: object,
+    argument: str,
+    function: str,
+    *,
+    names: Mapping[str, str | None] | None = None,
+    with_rating: bool = True,
+) -> Columns:
+    """Find the columns of `table`; a column that is missing is an error that lists what is there.
+
+    Parameters
+    ----------
+    table : DataFrame, sparse array, or tuple of arrays
+        The table. Of a sparse array every stored entry is a rating, a stored zero too.
+    argument, function : str
+        Named in errors.
+    names : mapping, optional
+        Column names by role ("user", "item", "rating", "timestamp") that win over the aliases.
+    with_rating : bool, default True
+        Whether a rating column must be there.
+    """
+    if scipy.sparse.issparse(table):
+        coo = table.tocoo()
+        rows, cols = (np.asarray(part, dtype=np.int64) for part in (coo.row, coo.col))
+        return Columns(rows, cols, np.asarray(coo.data), None, {})
+    if isinstance(table, tuple) and not hasattr(table, "_fields"):
+        return _from_arrays(table, argument, function, with_rating=with_rating)
+    try:
+        frame = nw.from_native(table, eager_only=True)  # type: ignore[call-overload]
+    except TypeError:
+        fail(argument, function, TABLE_TYPES, type(table).__name__, TypeError)
+    wanted = dict(names or {})
+    found: dict[str, str] = {}
+    for role in ("user", "item", "rating", "timestamp"):
+        name = _find(frame.columns, role, wanted.get(role), argument, function)
+        if name is None and (role in ("user", "item") or (role == "rating" and with_rating)):
+            must = (
+                f"a table with a '{role}' column (or name it: Ratings(table, {role}_col=...)); "
+                f"its columns are {', '.join(map(str, frame.columns)) or 'none'}"
+            )
+            fail(argument, function, must, f"no '{role}' column")
+        if name is not None:
+            found[role] = name
+    columns = {role: frame[name].to_numpy() for role, name in found.items()}
+    return Columns(
+        columns["user"], columns["item"], columns.get("rating"), columns.get("timestamp"), found
+    )
+
+
+def _from_arrays(
+    arrays: tuple[Any, ...], argument: str, function: str, *, with_rating: bool
+) -> Columns:
+    columns = [_as_column(values) for values in arrays]
+    if len(columns) not in ((3, 4) if with_rating else (2, 3, 4)):
+        must = "a tuple of arrays (users, items, ratings) or (users, items, ratings, timestamps)"
+        fail(argument, function, must, f"{len(columns)} arrays")
+    lengths = [len(column) for column in columns]
+    if len(set(lengths)) > 1:
+        fail(argument, function, "arrays of one length", f"lengths {lengths}")
+    columns += [None] * (4 - len(columns))  # type: ignore[list-item]
+    return Columns(*columns, {})  # type: ignore[arg-type]
+
+
+def _as_column(values: Any) -> np.ndarray:
+    if isinstance(values, (pd.Series, pd.Index)):
+        return values.to_numpy()
+    if isinstance(values, (list, tuple)) and any(isinstance(value, str) for value in values):
+        # np.asarray(["a", 3]) would turn 3 into "3"; as objects, mixed ids are seen and named.
+        return np.asarray(values, dtype=object)
+    return np.atleast_1d(np.asarray(values))
+
+
+def _find(
+    columns: list[str], role: str, wanted: str | None, argument: str, function: str
+) -> str | None:
+    if wanted is not None:
+        if wanted not in columns:
+            must = f"a table with the {role} column {wanted!r}; it has {', '.join(columns)}"
+            fail(argument, function, must, f"no column {wanted!r}")
+        return wanted
+    plain = {
+        str(name).lower().replace("_", "").replace("-", "").replace(" ", ""): name
+        for name in reversed(columns)
+    }
+    return next((plain[alias] for alias in ALIASES[role] if alias in plain), None)
+
+
+def encode_ids(
+    values: np.ndarray, column: str, argument: str, function: str
+) -> tuple[np.ndarray, pd.Index[Any]]:
+    """Codes (n,) int32 and the sorted unique ids behind them.
+
+    Ids sort by value, so that neither the order of rows nor an order-preserving relabelling
+    changes a code, and hence no bit of a fit.
+    """
+    values = check_ids(values, column, argument, function)
+    codes, uniques = pd.factorize(values, sort=True)
+    return codes.astype(np.int32), pd.Index(uniques, name=column)
+
+
+def check_ids(values: np.ndarray, column: str, argument: str, function: str) -> np.ndarray:
+    """Ids as an int64, datetime64 or object-of-str array; anything else is named in an error."""
+    must = f"a table whose '{column}' ids are int, str or datetime"
+    values = np.asarray(values)
+    if values.ndim != 1:
+        fail(argument, function, must, f"an array of shape {values.shape}")
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64)
+    if values.dtype.kind == "U":
+        return values.astype(object)
+    missing = np.flatnonzero(pd.isna(values))
+    if missing.size:
+        row = int(missing[0])
+        fail(argument, function, f"{must}, none missing", f"{values[row]!r} in row {row}")
+    if values.dtype.kind == "M":
+        return values
+    if values.dtype.kind != "O":
+        _refuse_id(values[0], 0, must, argument, function)
+    kinds: tuple[type | tuple[type, ...], ...] = (
+        str,
+        (int, np.integer),
+        (datetime.date, np.datetime64),
+    )
+    first = next((kind for kind in kinds if isinstance(values[0], kind)), None)
+    for row, value in enumerate(values):
+        if first is None or isinstance(value, bool) or not isinstance(value, first):
+            _refuse_id(value, row, must, argument, function)
+    if first is str:
+        return values
+    return values.astype(np.int64 if first == (int, np.integer) else "datetime64[ns]")
+
+
+def _refuse_id(value: object, row: int, must: str, argument: str, function: str) -> NoReturn:
+    must += ", all of one kind (a float id such as 7.0 becomes an int by .astype(int))"
+    got = f"{value!r} ({type(value).__name__}) in row {row}"
+    fail(argument, function, must, got, TypeError)
+
+
+def lookup_ids(
+    values: np.ndarray, known: pd.Index[Any], column: str, argument: str, function: str
+) -> np.ndarray:
+    """Codes (n,) int64 of ids, -1 where unknown; ids of another type than the known are an error.
+
+    Ids "7" never match the integers of a fit, and would all be called unknown in silence.
+    """
+    values = check_ids(values, column, argument, function)
+    if len(values) and values.dtype.kind != known.to_numpy().dtype.kind:
+        kinds = {"i": "int", "M": "datetime", "O": "str"}
+        want = kinds.get(known.to_numpy().dtype.kind, "str")
+        must = f"a table whose '{column}' ids are {want}, as in the training ratings"
+        fail(argument, function, must, f"{values[0]!r} in row 0", TypeError)
+    return known.get_indexer(pd.Index(values))
+
+
+def check_values(values: np.ndarray, column: str, argument: str, function: str) -> np.ndarray:
+    """Ratings as finite float32 (n,)."""
+    must = f"a table whose '{column}' column holds finite numbers"
+    values = np.asarray(values)
+    if values.ndim != 1:
+        fail(argument, function, must, f"an array of shape {values.shape}")
+    if values.dtype.kind not in "iuf":
+        for row, value in enumerate(values):
+            if value is None or value is pd.NA:
+                fail(argument, function, must, f"{value!r} in row {row}")
+            if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
+                got = f"{value!r} ({type(value).__name__}) in row {row}"
+                fail(argument, function, must, got, TypeError)
+    with np.errstate(over="ignore"):
+        numeric = values.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(numeric))
+    if bad.size:
+        row = int(bad[0])
+        more = f" and {bad.size - 1} more" if bad.size > 1 else ""
+        fail(argument, function, must, f"{values[row]} in row {row}{more}")
+    return numeric
