@@ -1,1 +1,66 @@
-"""Bayesian matrix factorization."""
+"""Bayesian matrix factorization: predictions with calibrated intervals from a table of ratings.
+
+    import bayesmf
+    train, test = bayesmf.train_test_split(ratings, random_seed=1)
+    als, post = bayesmf.fit_als(train), bayesmf.fit_bpmf(train)
+    print(bayesmf.compare({"ALS": als, "BPMF": post}, test))
+
+Names are imported when they are first used, so that `import bayesmf` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayesmf.datasets import load_flixster as load_flixster
+    from bayesmf.datasets import load_insteval as load_insteval
+    from bayesmf.datasets import load_movielens as load_movielens
+    from bayesmf.datasets import load_ratings as load_ratings
+    from bayesmf.evaluation import Comparison as Comparison
+    from bayesmf.evaluation import compare as compare
+    from bayesmf.fit import fit_als as fit_als
+    from bayesmf.fit import fit_bias as fit_bias
+    from bayesmf.fit import fit_bpmf as fit_bpmf
+    from bayesmf.model import BPMF as BPMF
+    from bayesmf.model import GammaPrior as GammaPrior
+    from bayesmf.model import NormalWishart as NormalWishart
+    from bayesmf.model import published_2008 as published_2008
+    from bayesmf.ratings import Ratings as Ratings
+    from bayesmf.results import PointEstimate as PointEstimate
+    from bayesmf.results import Posterior as Posterior
+    from bayesmf.simulate import Simulation as Simulation
+    from bayesmf.simulate import simulate as simulate
+    from bayesmf.splits import kfold as kfold
+    from bayesmf.splits import leave_out_per_user as leave_out_per_user
+    from bayesmf.splits import split_by_time as split_by_time
+    from bayesmf.splits import train_test_split as train_test_split
+
+_HOMES = {
+    "datasets": ("load_flixster", "load_insteval", "load_movielens", "load_ratings"),
+    "evaluation": ("Comparison", "compare"),
+    "fit": ("fit_als", "fit_bias", "fit_bpmf"),
+    "model": ("BPMF", "GammaPrior", "NormalWishart", "published_2008"),
+    "ratings": ("Ratings",),
+    "results": ("PointEstimate", "Posterior"),
+    "simulate": ("Simulation", "simulate"),
+    "splits": ("kfold", "leave_out_per_user", "split_by_time", "train_test_split"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - one list, kept in _HOMES
+__version__ = version("bayesmf")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'bayesmf' has no attribute {name!r}")
+    value = getattr(import_module(f"bayesmf.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

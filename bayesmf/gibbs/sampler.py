@@ -18,7 +18,8 @@ from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.model import GammaPrior
 
 if TYPE_CHECKING:
-    from bayesmf.gibbs.engines import Data, Engine
+    from bayesmf.gibbs.engines import Engine
+    from bayesmf.kernels.blocks import Data
     from bayesmf.model import BPMF
 
 

@@ -1,0 +1,187 @@
+"""The recorder: takes states on the working scale, keeps draws on the rating scale.
+
+Every draw of what is identified is kept; factors are thinned so that they fit the memory budget.
+The recorder is handed to the chains, each of which writes only its own slice: no lock is needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesmf.canonical import effects, singular_values
+from bayesmf.validation import fail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bayesmf.draws.probes import Probes
+    from bayesmf.gibbs.sampler import Info, State
+    from bayesmf.model import BPMF, WorkingScale
+    from bayesmf.ratings import Pairs, Ratings
+
+class Recorder:
+    """Arrays for the draws of all chains.
+
+    Parameters
+    ----------
+    ratings : Ratings
+    model : BPMF
+    scale : WorkingScale
+    chains, draws : int
+    memory_budget : int
+        Bytes for the thinned factor draws of all chains.
+    probes : Probes
+    test : Pairs, optional
+        Held-out ratings; the RMSE of each chain's running mean prediction is kept.
+    moments : callable
+        Mean and centred scatter of rows, from the engine that runs.
+    function : str
+        Named in errors.
+
+    Raises
+    ------
+    ValueError
+        If the budget does not hold one draw of each chain.
+    """
+
+    def __init__(
+        self,
+        ratings: Ratings,
+        model: BPMF,
+        scale: WorkingScale,
+        *,
+        chains: int,
+        draws: int,
+        memory_budget: int,
+        probes: Probes,
+        test: Pairs | None,
+        moments: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+        function: str,
+    ) -> None:
+        self.model, self.scale, self.probes, self.test = model, scale, probes, test
+        self.moments, self.draws = moments, draws
+        n, m, k, d = ratings.n_users, ratings.n_items, model.n_factors, model.n_coordinates
+        self.n_ratings = len(ratings)
+        per_draw = 4 * ((n + m) * d + 2 * d * (d + 1) + 1)
+        per_chain = memory_budget // (per_draw * chains)
+        if per_chain < 1:
+            need = per_draw * chains / 1e6
+            must = f"at least {need:.3g}MB, what one draw of each of {chains} chains takes"
+            fail("memory_budget", function, must, f"{memory_budget / 1e6:g}MB")
+        self.thin = -(-draws // per_chain)
+        kept = draws // self.thin
+
+        def every(*shape: int) -> np.ndarray:
+            return np.empty((chains, draws, *shape))
+
+        def thinned(*shape: int) -> np.ndarray:
+            return np.empty((chains, kept, *shape), dtype=np.float32)
+
+        self.posterior: dict[str, np.ndarray] = {
+            "alpha": every(),
+            "total_log_likelihood": every(),
+            "train_rmse": every(),
+            "intercept": every(),
+            "singular_value": every(k),
+            "probe": every(len(probes.users)),
+            "user_effect": every(len(probes.effect_users)),
+            "item_effect": every(len(probes.effect_items)),
+        }
+        self.factors: dict[str, np.ndarray] = {
+            "user_factors": thinned(n, k),
+            "item_factors": thinned(m, k),
+            "alpha": thinned(),
+            "mu_user": thinned(d),
+            "mu_item": thinned(d),
+            "precision_user": thinned(d, d),
+            "precision_item": thinned(d, d),
+        }
+        if model.biases:
+            self.factors |= {"user_bias": thinned(n), "item_bias": thinned(m)}
+        self.stats: dict[str, np.ndarray] = {"seconds": every()}
+        if test is not None:
+            self.stats["test_rmse"] = every()
+            self._test_sum = np.zeros((chains, len(test.users)))
+        # From the working to the rating scale: factors take half of the scale on each side.
+        self._unit = np.full(d, np.sqrt(scale.scale))
+        if model.biases:
+            self._unit[-1] = scale.scale
+
+    def train_rmse(self, info: Info) -> float:
+        """Root mean squared training residual on the rating scale."""
+        return float(self.scale.scale * np.sqrt(info.squared_error / self.n_ratings))
+
+    def record(self, chain: int, draw: int, state: State, info: Info, seconds: float) -> None:
+        """Keep one draw of one chain."""
+        at, scale, k = (chain, draw), self.scale, self.model.n_factors
+        users, items = state.user_rows * self._unit, state.item_rows * self._unit
+        user_factors, item_factors = users[:, :k], items[:, :k]
+        user_bias = users[:, k] if self.model.biases else None
+        item_bias = items[:, k] if self.model.biases else None
+        keep = self.posterior
+        keep["alpha"][at] = state.alpha / scale.scale**2
+        # The density of the ratings, not of their working-scale form: a change of variable.
+        keep["total_log_likelihood"][at] = info.log_likelihood - self.n_ratings * np.log(
+            scale.scale
+        )
+        keep["train_rmse"][at] = self.train_rmse(info)
+        found = effects(user_factors, item_factors, user_bias, item_bias, scale.center)
+        keep["intercept"][at] = found.intercept
+        keep["user_effect"][at] = found.user_effect[self.probes.effect_users]
+        keep["item_effect"][at] = found.item_effect[self.probes.effect_items]
+        if k:
+            scatters = [
+                self.moments(np.ascontiguousarray(side))[1] for side in (user_factors, item_factors)
+            ]
+            keep["singular_value"][at] = singular_values(*scatters)
+        keep["probe"][at] = self._latent(users, items, self.probes.users, self.probes.items)
+        self.stats["seconds"][at] = seconds
+        if self.test is not None:
+            self._record_test(at, users, items)
+        if (draw + 1) % self.thin == 0:
+            kept = (chain, draw // self.thin)
+            self._record_factors(kept, state, users, items)
+
+    def _latent(
+        self, users: np.ndarray, items: np.ndarray, i: np.ndarray, j: np.ndarray
+    ) -> np.ndarray:
+        k = self.model.n_factors
+        cells = self.scale.center + np.einsum("nk,nk->n", users[i, :k], items[j, :k])
+        return cells + users[i, k] + items[j, k] if self.model.biases else cells
+
+    def _record_test(self, at: tuple[int, int], users: np.ndarray, items: np.ndarray) -> None:
+        test = self.test
+        assert test is not None  # noqa: S101 - the caller has checked
+        assert test.ratings is not None  # noqa: S101
+        # An unknown id has no row; its running prediction takes the mean row of its side.
+        users = np.vstack([users, users.mean(axis=0)])
+        items = np.vstack([items, items.mean(axis=0)])
+        self._test_sum[at[0]] += self._latent(users, items, test.users, test.items)
+        error = self._test_sum[at[0]] / (at[1] + 1) - test.ratings
+        self.stats["test_rmse"][at] = np.sqrt(np.mean(error**2))
+
+    def _record_factors(
+        self, kept: tuple[int, int], state: State, users: np.ndarray, items: np.ndarray
+    ) -> None:
+        keep, k = self.factors, self.model.n_factors
+        keep["alpha"][kept] = state.alpha / self.scale.scale**2
+        for side, rows, hyper in (
+            ("user", users, state.user_hyper),
+            ("item", items, state.item_hyper),
+        ):
+            keep[f"{side}_factors"][kept] = rows[:, :k]
+            if self.model.biases:
+                keep[f"{side}_bias"][kept] = rows[:, k]
+            keep[f"mu_{side}"][kept] = hyper.mean * self._unit
+            keep[f"precision_{side}"][kept] = hyper.precision / np.outer(self._unit, self._unit)
+
+    def trimmed(self, draws: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Posterior, factors and statistics of the first `draws` draws of every chain."""
+        kept = draws // self.thin
+        return (
+            {name: array[:, :draws] for name, array in self.posterior.items()},
+            {name: array[:, :kept] for name, array in self.factors.items()},
+            {name: array[:, :draws] for name, array in self.stats.items()},
+        )

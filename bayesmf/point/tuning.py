@@ -1,0 +1,138 @@
+"""Choosing the penalties of ALS, and its honest error, on ratings held out of training."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bayesmf.point.als import Penalty, SingularRowError, Solution, solve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from bayesmf.ratings import Ratings
+
+# The penalty of a bias has no unit and that of a factor the unit of the ratings: the search starts
+# from these in units of the ratings' sd. Zhou et al. (2008) found 0.05-0.065 for the weighted form.
+START = {"reg_bias": 4.0, "reg": 8.0, "weighted_reg_bias": 0.05, "weighted_reg": 0.05}
+MAX_DOUBLINGS = 12
+
+
+class Tuned(NamedTuple):
+    """Chosen penalty, RMSE on the validation part, and every (reg, reg_bias, rmse) tried."""
+
+    penalty: Penalty
+    validation_rmse: float
+    tried: list[tuple[float, float, float]]
+
+
+class Settings(NamedTuple):
+    """What stays fixed while penalties are tried."""
+
+    n_factors: int
+    biases: bool
+    weighted: bool
+    center: bool
+    max_iter: int
+    tol: float
+    seed: int
+
+
+def tune(
+    ratings: Ratings,
+    settings: Settings,
+    *,
+    reg: float | None,
+    reg_bias: float | None,
+    validation_size: float,
+    executor: Executor | None,
+    tick: Callable[[float], None],
+) -> Tuned:
+    """Choose the penalties that are None by the RMSE on a random part of the ratings.
+
+    The bias penalty is chosen on the bias-only model, which costs little, and the factors' given
+    it; each by walking a geometric ladder as long as the error falls, then half a step around.
+    """
+    order = np.random.default_rng([settings.seed, 1]).permutation(len(ratings))
+    n_validation = min(max(round(validation_size * len(ratings)), 1), len(ratings) - 1)
+    train = ratings.take(order[n_validation:])
+    held = np.sort(order[:n_validation])
+    held_users = train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]])
+    held_items = train.item_ids.get_indexer(ratings.item_ids[ratings.items[held]])
+    truth = ratings.values[held].astype(np.float64)
+    tried: list[tuple[float, float, float]] = []
+
+    def error(reg: float, reg_bias: float, n_factors: int) -> float:
+        penalty = Penalty(reg, reg_bias, settings.weighted)
+        try:
+            solution = fit(train, settings._replace(n_factors=n_factors), penalty, executor)
+        except SingularRowError:
+            # Only the caller's own penalties can be this weak: the final fit will say so.
+            return math.inf
+        means = cell_means(solution, held_users, held_items, n_factors, settings.biases)
+        rmse = float(np.sqrt(np.mean((means - truth) ** 2)))
+        tried.append((reg, reg_bias, rmse))
+        tick(rmse)
+        return rmse
+
+    prefix = "weighted_" if settings.weighted else ""
+    chosen_bias = 0.0 if reg_bias is None else reg_bias
+    if reg_bias is None and settings.biases:
+        chosen_bias = _descend(lambda x: error(0.0, x, 0), START[f"{prefix}reg_bias"])
+    chosen = 0.0 if reg is None else reg
+    if reg is None and settings.n_factors:
+        start = START[f"{prefix}reg"] * ratings.sd
+        chosen = _descend(lambda x: error(x, chosen_bias, settings.n_factors), start)
+    penalty = Penalty(chosen, chosen_bias, settings.weighted)
+    known = {(a, b): rmse for a, b, rmse in tried}
+    key = (chosen, chosen_bias)
+    rmse = known[key] if key in known else error(*key, settings.n_factors)
+    return Tuned(penalty, rmse, tried)
+
+
+def fit(
+    ratings: Ratings, settings: Settings, penalty: Penalty, executor: Executor | None
+) -> Solution:
+    """ALS with these settings; the centre is the mean of the ratings it is given."""
+    return solve(
+        ratings,
+        n_factors=settings.n_factors,
+        biases=settings.biases,
+        penalty=penalty,
+        center=ratings.mean if settings.center else 0.0,
+        max_iter=settings.max_iter,
+        tol=settings.tol,
+        seed=settings.seed,
+        executor=executor,
+    )
+
+
+def cell_means(
+    solution: Solution, users: np.ndarray, items: np.ndarray, n_factors: int, biases: bool
+) -> np.ndarray:
+    """Predictions of cells by code; a row that is unknown (-1) is zero, its prior mean."""
+    user_rows = np.vstack([solution.user_rows, np.zeros(solution.user_rows.shape[1])])[users]
+    item_rows = np.vstack([solution.item_rows, np.zeros(solution.item_rows.shape[1])])[items]
+    means = solution.center + np.einsum(
+        "nk,nk->n", user_rows[:, :n_factors], item_rows[:, :n_factors]
+    )
+    return means + user_rows[:, -1] + item_rows[:, -1] if biases else means
+
+
+def _descend(error: Callable[[float], float], start: float) -> float:
+    """Minimise over start * 2^k by walking downhill, then try half a step to either side."""
+    errors = {0.0: error(start)}
+
+    def at(k: float) -> float:
+        if k not in errors:
+            errors[k] = error(start * 2.0**k)
+        return errors[k]
+
+    direction = 1.0 if at(1.0) < at(0.0) else -1.0
+    k = max(direction, 0.0)
+    while abs(k) < MAX_DOUBLINGS and at(k + direction) < at(k):
+        k += direction
+    return float(start * 2.0 ** min((k - 0.5, k, k + 0.5), key=at))

@@ -1,0 +1,113 @@
+"""Progress of long work: rich bars in a terminal, a small table in a notebook, or nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+class Progress:
+    """One bar for each task, used as a context manager.
+
+    Parameters
+    ----------
+    tasks : list of str
+        A name for each bar.
+    total : int
+        Steps of each task.
+    show : bool
+        False shows nothing.
+    unit : str, default "sweeps"
+        What a step is called.
+    """
+
+    def __init__(self, tasks: list[str], total: int, *, show: bool, unit: str = "sweeps") -> None:
+        self.tasks, self.total, self.unit = tasks, total, unit
+        self.done, self.notes = [0] * len(tasks), [""] * len(tasks)
+        self._show, self._face, self._handle = show, "none", None
+        self._bars: Any = None
+        self._started = self._drawn = 0.0
+
+    def __enter__(self) -> Self:
+        self._started = time.perf_counter()
+        if not self._show:
+            return self
+        if _in_notebook():
+            from IPython.display import HTML, display  # noqa: PLC0415 - only where it runs
+
+            self._face = "notebook"
+            self._handle = display(HTML(self._html()), display_id=True)
+        else:
+            self._face = "terminal"
+            self._start_bars()
+        return self
+
+    def _start_bars(self) -> None:
+        from rich import progress  # noqa: PLC0415 - imported when a bar is shown
+
+        self._bars = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[note]}"),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        for name in self.tasks:
+            self._bars.add_task(name, total=self.total, note="", rate="")
+        self._bars.start()
+
+    def update(self, task: int, done: int, note: str = "") -> None:
+        """Say that `done` steps of a task are done; `note` stands beside the bar."""
+        self.done[task], self.notes[task] = done, note
+        if self._face == "terminal":
+            self._bars.update(task, completed=done, note=note, rate=self._rate(task))
+        elif self._face == "notebook" and time.perf_counter() - self._drawn > 0.25:
+            self._redraw()
+
+    def _rate(self, task: int) -> str:
+        elapsed = time.perf_counter() - self._started
+        return f"{self.done[task] / max(elapsed, 1e-9):.0f} {self.unit}/s"
+
+    def _redraw(self) -> None:
+        from IPython.display import HTML  # noqa: PLC0415 - only where it runs
+
+        self._drawn = time.perf_counter()
+        if self._handle is not None:
+            self._handle.update(HTML(self._html()))
+
+    def _html(self) -> str:
+        elapsed = time.perf_counter() - self._started
+        rows = []
+        for task, name in enumerate(self.tasks):
+            done = self.done[task]
+            left = f"{elapsed * (self.total - done) / done:.0f} s left" if done else ""
+            rows.append(
+                f"<tr><td>{name}</td>"
+                f"<td><progress value='{done}' max='{self.total}'></progress></td>"
+                f"<td>{done:,}/{self.total:,}</td><td>{self.notes[task]}</td>"
+                f"<td>{self._rate(task)}</td><td>{left}</td></tr>"
+            )
+        return f"<table>{''.join(rows)}</table>"
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._face == "terminal":
+            self._bars.stop()
+        elif self._face == "notebook":
+            self._redraw()
+
+
+def _in_notebook() -> bool:
+    # Never imports IPython: a shell that runs has imported it already.
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
