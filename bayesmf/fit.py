@@ -51,7 +51,7 @@ def fit_bpmf(
     center: str | float = "mean",
     scale: str | float = "sd",
     tune: int = 1000,
-    draws: int = 3000,
+    draws: int = 2000,
     chains: int = 4,
     cores: int | None = None,
     random_seed: int | None = None,
@@ -81,7 +81,7 @@ def fit_bpmf(
         Taken from the ratings before fitting.
     scale : "sd" or float, default "sd"
         What the ratings are then divided by. Results are on the rating scale all the same.
-    tune, draws : int, default 1000 and 3000
+    tune, draws : int, default 1000 and 2000
         Sweeps of each chain that are thrown away, and that are kept.
     chains : int, default 4
         Independent chains.
@@ -288,9 +288,8 @@ def fit_als(
         def tick(rmse: float) -> None:
             nonlocal fits
             fits += 1
-            # How many fits the search takes is not known; the bar is full when one remains.
-            progress.total = fits
-            progress.update(0, fits - 1, f"validation RMSE {rmse:.4f}")
+            # How many fits the search takes is not known: always one more, the final one.
+            progress.update(0, fits - 1, f"validation RMSE {rmse:.4f}", total=fits)
 
         try:
             tuned = tune_penalties(

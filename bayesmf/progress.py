@@ -61,11 +61,16 @@ class Progress:
             self._bars.add_task(name, total=self.total, note="", rate="")
         self._bars.start()
 
-    def update(self, task: int, done: int, note: str = "") -> None:
-        """Say that `done` steps of a task are done; `note` stands beside the bar."""
+    def update(self, task: int, done: int, note: str = "", total: int | None = None) -> None:
+        """Say that `done` steps of a task are done; `note` stands beside the bar.
+
+        `total` corrects the number of steps, where it is not known before.
+        """
         self.done[task], self.notes[task] = done, note
+        self.total = self.total if total is None else total
         if self._face == "terminal":
-            self._bars.update(task, completed=done, note=note, rate=self._rate(task))
+            rate = self._rate(task)
+            self._bars.update(task, completed=done, total=self.total, note=note, rate=rate)
         elif self._face == "notebook" and time.perf_counter() - self._drawn > 0.25:
             self._redraw()
 
