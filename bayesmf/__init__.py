@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from bayesmf.datasets import load_ratings as load_ratings
     from bayesmf.evaluation import Comparison as Comparison
     from bayesmf.evaluation import compare as compare
-    from bayesmf.fit import fit_als as fit_als
-    from bayesmf.fit import fit_bias as fit_bias
     from bayesmf.fit import fit_bpmf as fit_bpmf
+    from bayesmf.fit_point import fit_als as fit_als
+    from bayesmf.fit_point import fit_bias as fit_bias
     from bayesmf.model import BPMF as BPMF
     from bayesmf.model import GammaPrior as GammaPrior
     from bayesmf.model import NormalWishart as NormalWishart
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from bayesmf.ratings import Ratings as Ratings
     from bayesmf.results import PointEstimate as PointEstimate
     from bayesmf.results import Posterior as Posterior
-    from bayesmf.simulate import Simulation as Simulation
-    from bayesmf.simulate import simulate as simulate
+    from bayesmf.simulation import Simulation as Simulation
+    from bayesmf.simulation import simulate as simulate
     from bayesmf.splits import kfold as kfold
     from bayesmf.splits import leave_out_per_user as leave_out_per_user
     from bayesmf.splits import split_by_time as split_by_time
@@ -41,11 +41,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "datasets": ("load_flixster", "load_insteval", "load_movielens", "load_ratings"),
     "evaluation": ("Comparison", "compare"),
-    "fit": ("fit_als", "fit_bias", "fit_bpmf"),
+    "fit": ("fit_bpmf",),
+    "fit_point": ("fit_als", "fit_bias"),
     "model": ("BPMF", "GammaPrior", "NormalWishart", "published_2008"),
     "ratings": ("Ratings",),
     "results": ("PointEstimate", "Posterior"),
-    "simulate": ("Simulation", "simulate"),
+    "simulation": ("Simulation", "simulate"),
     "splits": ("kfold", "leave_out_per_user", "split_by_time", "train_test_split"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from bayesmf.validation import check_integer, fail
+from bayesmf.validation import Described, check_integer, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,7 +77,9 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     shown = {}
     for name in table.columns:
         digits = 3 if name.startswith(("coverage", "width")) else 4
-        shown[name] = table[name].map(lambda x, d=1 if name == "fit_seconds" else digits: f"{x:.{d}f}")
+        shown[name] = table[name].map(
+            lambda x, d=1 if name == "fit_seconds" else digits: f"{x:.{d}f}"
+        )
     return pd.DataFrame(shown)
 
 
@@ -149,10 +151,14 @@ def compare(
     for name, model in models.items():
         if not hasattr(model, "over_mixtures"):
             must = "a mapping of names to results of bayesmf.fit_*"
-            fail("models", function, must, f"{name!r}: {type(model).__name__}", TypeError)
+            fail(
+                "models", function, must, Described(f"{name!r}: {type(model).__name__}"), TypeError
+            )
         pairs = model.ratings.pairs(test, "test", function)
         if pairs.ratings is None or len(pairs.ratings) == 0:
-            fail("test", function, "a table with a 'rating' column and rows", "no ratings")
+            fail(
+                "test", function, "a table with a 'rating' column and rows", Described("no ratings")
+            )
         _warn_if_seen(name, model.ratings, pairs)
         means = model.cell_means(pairs)
         rows[name], interval = judge(model, pairs, means, clip=clip, draws=draws)

@@ -1,17 +1,13 @@
-"""The front: `fit_bpmf`, `fit_als`, `fit_bias`. Validate, choose the engine, run, wrap."""
+"""The front of the Gibbs sampler: `fit_bpmf`. Validate, choose the engine, run, wrap."""
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
-
+from bayesmf.checks import check_cores, check_data, fresh_seed
 from bayesmf.draws.probes import choose_probes
 from bayesmf.draws.recorder import Recorder
 from bayesmf.draws.schema import build_tree
@@ -21,20 +17,9 @@ from bayesmf.gibbs.sampler import build_step, initial_state
 from bayesmf.kernels.blocks import Data
 from bayesmf.kernels.streams import Streams
 from bayesmf.model import BPMF
-from bayesmf.point.als import SingularRowError
-from bayesmf.point.tuning import Settings, fit, tune as tune_penalties
 from bayesmf.progress import Progress
-from bayesmf.ratings import Pairs, Ratings, check_fittable
-from bayesmf.results import PointEstimate, Posterior
-from bayesmf.validation import (
-    check_bool,
-    check_bytes,
-    check_choice,
-    check_integer,
-    check_number,
-    check_seed,
-    fail,
-)
+from bayesmf.results import Posterior
+from bayesmf.validation import check_bool, check_bytes, check_choice, check_integer, check_seed
 
 if TYPE_CHECKING:
     from bayesmf.model import GammaPrior, NormalWishart
@@ -136,12 +121,12 @@ def fit_bpmf(
         check_integer(tune, "tune", function), check_integer(draws, "draws", function, minimum=1)
     )
     chains = check_integer(chains, "chains", function, minimum=1)
-    cores = _check_cores(cores, function)
-    seed = _fresh(check_seed(random_seed, function))
+    cores = check_cores(cores, function)
+    seed = fresh_seed(check_seed(random_seed, function))
     probe = check_integer(probe, "probe", function, minimum=1)
     budget = check_bytes(memory_budget, "memory_budget", function)
     check_bool(progressbar, "progressbar", function)
-    data, held_out = _check_data(ratings, test, function)
+    data, held_out = check_data(ratings, test, function)
     working = model.working_scale(data)
 
     started = time.perf_counter()
@@ -181,204 +166,3 @@ def fit_bpmf(
         },
     )
     return Posterior(tree, data, model, cores, seconds)
-
-
-def fit_als(
-    ratings: object,
-    *,
-    n_factors: int = 10,
-    biases: bool = True,
-    reg: float | str = "auto",
-    reg_bias: float | str = "auto",
-    weighted: bool = False,
-    center: bool = True,
-    max_iter: int = 200,
-    tol: float = 1e-4,
-    validation_size: float = 0.1,
-    cores: int | None = None,
-    random_seed: int | None = None,
-    progressbar: bool = True,
-) -> PointEstimate:
-    """Matrix factorization by regularised alternating least squares.
-
-    Parameters
-    ----------
-    ratings : DataFrame, Ratings, scipy sparse array, or tuple of arrays
-        Observed ratings, one row each; see `Ratings`. Not changed.
-    n_factors : int, default 10
-        Rank of the interaction; 0 leaves the bias-only model.
-    biases : bool, default True
-        Whether users and items have biases, each solved jointly with its row's factors.
-    reg, reg_bias : float or "auto", default "auto"
-        Penalties of squared factors and squared biases. "auto" chooses by the error on a random
-        part of the ratings, then fits all of them.
-    weighted : bool, default False
-        Multiply each row's penalty by its number of ratings (Zhou et al. 2008).
-    center : bool, default True
-        Take the mean rating out first. `center=False, biases=False` is plain ALS.
-    max_iter : int, default 200
-        Most sweeps over both sides.
-    tol : float, default 1e-4
-        Stop when a sweep lowers the loss by less than this share of it.
-    validation_size : float, default 0.1
-        Share of the ratings held out to choose penalties and to measure `sigma`.
-    cores : int, optional
-        Threads; by default all that the process may use. Never changes a result.
-    random_seed : int, optional
-        Non-negative, for the start and the held-out part.
-    progressbar : bool, default True
-        Whether to show progress.
-
-    Returns
-    -------
-    PointEstimate
-
-    Raises
-    ------
-    ValueError, TypeError
-        For wrong arguments or data before any work starts; and when, with a penalty of zero, a row
-        has too few ratings for a unique solution.
-
-    Notes
-    -----
-    The loss is that of Koren, Bell & Volinsky (2009), eq. 5. It is the negative log posterior of
-    probabilistic matrix factorization (Salakhutdinov & Mnih 2007) up to scale.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> als = bayesmf.fit_als(ratings, n_factors=2, reg=5.0, reg_bias=2.0, random_seed=1,
-    ...                       progressbar=False)
-    >>> bool((als.loss[1:] <= als.loss[:-1]).all())
-    True
-    """
-    function = "fit_als"
-    rank = check_integer(n_factors, "n_factors", function)
-    check_bool(biases, "biases", function)
-    if rank == 0 and not biases:
-        fail("n_factors", function, "positive when biases=False: nothing would be left", 0)
-    penalties = []
-    for name, value in (("reg", reg), ("reg_bias", reg_bias)):
-        if isinstance(value, str):
-            if value != "auto":
-                fail(name, function, "'auto' or a non-negative number", value)
-            penalties.append(None)
-        else:
-            penalties.append(check_number(value, name, function, at_least=0))
-    check_bool(weighted, "weighted", function)
-    check_bool(center, "center", function)
-    max_iter = check_integer(max_iter, "max_iter", function, minimum=1)
-    tol = check_number(tol, "tol", function, at_least=0)
-    share = check_number(validation_size, "validation_size", function, above=0, below=1)
-    cores = _check_cores(cores, function)
-    seed = _fresh(check_seed(random_seed, function))
-    check_bool(progressbar, "progressbar", function)
-    data, _ = _check_data(ratings, None, function)
-
-    started = time.perf_counter()
-    settings = Settings(rank, biases, weighted, center, max_iter, tol, seed)
-    fits = 1
-    with (
-        ThreadPoolExecutor(cores) as pool,
-        Progress(["ALS"], 1, show=progressbar, unit="fits") as progress,
-    ):
-        executor = pool if cores > 1 else None
-
-        def tick(rmse: float) -> None:
-            nonlocal fits
-            fits += 1
-            # How many fits the search takes is not known: always one more, the final one.
-            progress.update(0, fits - 1, f"validation RMSE {rmse:.4f}", total=fits)
-
-        try:
-            tuned = tune_penalties(
-                data, settings, reg=penalties[0], reg_bias=penalties[1], validation_size=share,
-                executor=executor, tick=tick,
-            )  # fmt: skip
-            solution = fit(data, settings, tuned.penalty, executor)
-        except SingularRowError as error:
-            raise ValueError(f"fit_als cannot solve with these penalties: {error}. Give positive "
-                             f"'reg' and 'reg_bias'.") from None
-        progress.update(0, fits, f"validation RMSE {tuned.validation_rmse:.4f}")
-    if not solution.converged:
-        message = f"ALS reached max_iter={max_iter} before the loss settled to tol={tol:g}."
-        warnings.warn(message, stacklevel=2)
-    chosen = tuned.penalty
-    return PointEstimate(
-        ratings=data,
-        user_factors=solution.user_rows[:, :rank].copy(),
-        item_factors=solution.item_rows[:, :rank].copy(),
-        user_bias=solution.user_rows[:, rank].copy() if biases else None,
-        item_bias=solution.item_rows[:, rank].copy() if biases else None,
-        center=solution.center,
-        sigma=tuned.validation_rmse,
-        reg=chosen.reg,
-        reg_bias=chosen.reg_bias,
-        loss=solution.loss,
-        settings={
-            "weighted": weighted,
-            "center": center,
-            "max_iter": max_iter,
-            "tol": tol,
-            "validation_size": share,
-            "random_seed": seed,
-        },
-        tried=pd.DataFrame(tuned.tried, columns=["reg", "reg_bias", "rmse"]),
-        fit_seconds=time.perf_counter() - started,
-    )
-
-
-def fit_bias(ratings: object, *, reg_bias: float | str = "auto", **options: Any) -> PointEstimate:
-    """User and item biases alone, by least squares: `fit_als` with `n_factors=0`.
-
-    Parameters
-    ----------
-    ratings : DataFrame, Ratings, scipy sparse array, or tuple of arrays
-        Observed ratings.
-    reg_bias : float or "auto", default "auto"
-        Penalty of squared biases.
-    **options
-        `weighted`, `center`, `max_iter`, `tol`, `validation_size`, `cores`, `random_seed` and
-        `progressbar`, as in `fit_als`.
-
-    Returns
-    -------
-    PointEstimate
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `fit_als`.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> bayesmf.fit_bias(ratings, random_seed=1, progressbar=False).n_factors
-    0
-    """
-    return fit_als(ratings, n_factors=0, reg=0.0, reg_bias=reg_bias, **options)
-
-
-def _check_data(ratings: object, test: object, function: str) -> tuple[Ratings, Pairs | None]:
-    data = Ratings.coerce(ratings, "ratings", function)
-    check_fittable(data, function)
-    if test is None:
-        return data, None
-    held_out = data.pairs(test, "test", function)
-    if held_out.ratings is None or len(held_out.ratings) == 0:
-        fail("test", function, "a table with a 'rating' column and rows", "no ratings")
-    return data, held_out
-
-
-def _check_cores(cores: object, function: str) -> int:
-    if cores is None:
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
-    return check_integer(cores, "cores", function, minimum=1)
-
-
-def _fresh(seed: int | None) -> int:
-    # A fresh seed is kept with the result, so that any run can be repeated.
-    return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed

@@ -180,7 +180,7 @@ class FactorDraws:
     def _row(self, side: str, code: int) -> np.ndarray:
         factors = getattr(self, f"{side}_factors")[:, code].astype(np.float64)
         if not self.has_bias:
-            return factors  # type: ignore[no-any-return]
+            return factors
         return np.column_stack([factors, getattr(self, f"{side}_bias")[:, code]])
 
     def over_chunks[R](
@@ -229,4 +229,3 @@ def predict(
 
     parts = draws.over_chunks(users, items, summarise, noise=noise, cores=cores)
     return Prediction(*(np.hstack(parts) if parts else np.empty((4, 0))))
-

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmf.tables import check_values, encode_ids, lookup_ids, read_columns
-from bayesmf.validation import check_choice, fail
+from bayesmf.validation import Described, check_choice, fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,13 +48,13 @@ class Side(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Cells to predict: ids as given, codes (-1 where unknown) and the index to give back."""
+    """Cells to predict: ids as given, codes (-1 where unknown), and the index to give back."""
 
     user_ids: np.ndarray
     item_ids: np.ndarray
     users: np.ndarray
     items: np.ndarray
-    index: pd.Index[Any]
+    labels: pd.Index[Any]
     ratings: np.ndarray | None
 
 
@@ -99,7 +99,8 @@ class Ratings:
     --------
     >>> import pandas as pd
     >>> from bayesmf import Ratings
-    >>> table = pd.DataFrame({"user": ["ann", "ann", "bob"], "item": [1, 2, 1], "rating": [5, 3, 4]})
+    >>> table = pd.DataFrame({"user": ["ann", "ann", "bob"], "item": [1, 2, 1],
+    ...                       "rating": [5, 3, 4]})
     >>> Ratings(table)
     <Ratings: 3 ratings of 2 items by 2 users, 75% of the cells, from 3 to 5>
     """
@@ -130,7 +131,7 @@ class Ratings:
         check_choice(duplicates, "duplicates", function, ("error", "mean", "last"))
         columns = read_columns(table, argument, function, names=names)
         if len(columns.user) == 0:
-            fail(argument, function, "a table with at least one rating", "no rows")
+            fail(argument, function, "a table with at least one rating", Described("no rows"))
         self.columns = {role: columns.names.get(role, role) for role in ("user", "item", "rating")}
         assert columns.rating is not None  # noqa: S101 - read_columns has made sure
         values = check_values(columns.rating, self.columns["rating"], argument, function)
@@ -167,7 +168,7 @@ class Ratings:
         if duplicates == "error":
             twice = starts[counts > 1]
             cells = ", ".join(
-                f"({self.user_ids[self.users[k]]!r}, {self.item_ids[self.items[k]]!r})"
+                repr((self.user_ids.tolist()[self.users[k]], self.item_ids.tolist()[self.items[k]]))
                 for k in twice[:3]
             )
             more = f" and {len(twice) - 3} more" if len(twice) > 3 else ""
@@ -175,7 +176,7 @@ class Ratings:
                 "a table in which each (user, item) pair occurs once "
                 "(or build it with Ratings(..., duplicates='mean') or 'last')"
             )
-            fail(argument, function, must, f"duplicates of {cells}{more}")
+            fail(argument, function, must, Described(f"duplicates of {cells}{more}"))
         keep = starts + counts - 1
         values = self.values[keep]
         if duplicates == "mean":
@@ -190,7 +191,7 @@ class Ratings:
         if isinstance(table, Ratings):
             return table
         ratings = cls.__new__(cls)
-        ratings._build(table, argument, function)
+        ratings._build(table, argument, function)  # noqa: SLF001 - a constructor
         return ratings
 
     def take(self, rows: np.ndarray, note: str = "") -> Self:
@@ -202,7 +203,8 @@ class Ratings:
         part.columns, part.note = dict(self.columns), note
         part.user_ids, part.item_ids = self.user_ids[seen_users], self.item_ids[seen_items]
         times = None if self.timestamps is None else self.timestamps[rows]
-        part._set(users.astype(np.int32), items.astype(np.int32), self.values[rows], times)
+        codes = users.astype(np.int32), items.astype(np.int32)
+        part._set(*codes, self.values[rows], times)  # noqa: SLF001 - a constructor
         return part
 
     def __len__(self) -> int:
@@ -284,7 +286,7 @@ class Ratings:
         for row, pair in enumerate(table):
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 must = "a frame with user and item columns or a list of (user, item) tuples"
-                fail(argument, function, must, f"{pair!r} at position {row}", TypeError)
+                fail(argument, function, must, Described(f"{pair!r} at position {row}"), TypeError)
         columns = {role: [pair[k] for pair in table] for k, role in enumerate(("user", "item"))}
         if not table:
             dtypes = (self.user_ids.dtype, self.item_ids.dtype)
@@ -325,11 +327,11 @@ def check_fittable(ratings: Ratings, function: str) -> None:
     """Refuse tables from which no factor model can be learned."""
     for what, count in (("users", ratings.n_users), ("items", ratings.n_items)):
         if count < 2:
-            fail("ratings", function, f"a table with at least two {what}", f"{count}")
+            fail("ratings", function, f"a table with at least two {what}", Described(f"{count}"))
     low, high = ratings.bounds
     if low == high:
         must = "a table with at least two different ratings"
-        fail("ratings", function, must, f"{len(ratings)} ratings that are all {low:g}")
+        fail("ratings", function, must, Described(f"{len(ratings)} ratings that are all {low:g}"))
 
 
 def _indptr(counts: np.ndarray) -> np.ndarray:

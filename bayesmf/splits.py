@@ -16,7 +16,7 @@ import scipy.sparse
 
 from bayesmf.ratings import Ratings
 from bayesmf.tables import TABLE_TYPES, encode_ids, read_columns
-from bayesmf.validation import check_integer, check_number, check_seed, fail
+from bayesmf.validation import Described, check_integer, check_number, check_seed, fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def train_test_split[T](
     seed = check_seed(random_seed, function)
     n = _length(ratings, function)
     if n < 2:
-        fail("ratings", function, "a table with at least two ratings", f"{n}")
+        fail("ratings", function, "a table with at least two ratings", Described(f"{n}"))
     order = np.random.default_rng(seed).permutation(n)
     n_test = min(max(round(share * n), 1), n - 1)
     note = f"train_test_split(test_size={share:g}, random_seed={seed})"
@@ -194,10 +194,10 @@ def split_by_time[T](ratings: T, *, test_size: float = 0.1) -> tuple[T, T]:
     else:
         times = read_columns(ratings, "ratings", function).timestamp
     if times is None:
-        fail("ratings", function, "a table with a 'timestamp' column", "no timestamps")
+        fail("ratings", function, "a table with a 'timestamp' column", Described("no timestamps"))
     missing = np.flatnonzero(pd.isna(times))
     if missing.size:
-        got = f"{times[missing[0]]!r} in row {missing[0]}"
+        got = Described(f"{times[missing[0]]!s} in row {missing[0]}")
         fail("ratings", function, "a table with a timestamp in every row", got)
     n = len(times)
     n_test = min(max(round(share * n), 1), n - 1)
@@ -235,12 +235,12 @@ def _take(ratings: Any, rows: np.ndarray, note: str) -> Any:
         part.attrs["bayesmf_split"] = note
         return part
     if scipy.sparse.issparse(ratings):
-        coo = ratings.tocoo()
+        coo: Any = ratings.tocoo()  # type: ignore[attr-defined]
         entries = (coo.data[rows], (coo.row[rows], coo.col[rows]))
-        return type(coo)(entries, shape=coo.shape).asformat(ratings.format)
+        return type(coo)(entries, shape=coo.shape).asformat(ratings.format)  # type: ignore[attr-defined]
     if isinstance(ratings, tuple):
         return tuple(np.asarray(column)[rows] for column in ratings)
     try:
         return nw.to_native(nw.from_native(ratings, eager_only=True)[rows])
     except TypeError:
-        fail("ratings", "a splitter", TABLE_TYPES, type(ratings).__name__, TypeError)
+        fail("ratings", "a splitter", TABLE_TYPES, Described(type(ratings).__name__), TypeError)

@@ -7,7 +7,7 @@ scipy sparse array or a tuple of arrays into plain NumPy columns; `encode_ids`, 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import numbers
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from bayesmf.validation import fail
+from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ def read_columns(
         Whether a rating column must be there.
     """
     if scipy.sparse.issparse(table):
-        coo = table.tocoo()
+        coo = scipy.sparse.coo_array(table)  # type: ignore[call-overload]
         rows, cols = (np.asarray(part, dtype=np.int64) for part in (coo.row, coo.col))
         return Columns(rows, cols, np.asarray(coo.data), None, {})
     if isinstance(table, tuple) and not hasattr(table, "_fields"):
@@ -79,7 +79,7 @@ def read_columns(
     try:
         frame = nw.from_native(table, eager_only=True)  # type: ignore[call-overload]
     except TypeError:
-        fail(argument, function, TABLE_TYPES, type(table).__name__, TypeError)
+        fail(argument, function, TABLE_TYPES, Described(type(table).__name__), TypeError)
     wanted = dict(names or {})
     found: dict[str, str] = {}
     for role in ("user", "item", "rating", "timestamp"):
@@ -89,7 +89,7 @@ def read_columns(
                 f"a table with a '{role}' column (or name it: Ratings(table, {role}_col=...)); "
                 f"its columns are {', '.join(map(str, frame.columns)) or 'none'}"
             )
-            fail(argument, function, must, f"no '{role}' column")
+            fail(argument, function, must, Described(f"no '{role}' column"))
         if name is not None:
             found[role] = name
     columns = {role: frame[name].to_numpy() for role, name in found.items()}
@@ -104,12 +104,12 @@ def _from_arrays(
     columns = [_as_column(values) for values in arrays]
     if len(columns) not in ((3, 4) if with_rating else (2, 3, 4)):
         must = "a tuple of arrays (users, items, ratings) or (users, items, ratings, timestamps)"
-        fail(argument, function, must, f"{len(columns)} arrays")
+        fail(argument, function, must, Described(f"{len(columns)} arrays"))
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
-        fail(argument, function, "arrays of one length", f"lengths {lengths}")
-    columns += [None] * (4 - len(columns))  # type: ignore[list-item]
-    return Columns(*columns, {})  # type: ignore[arg-type]
+        fail(argument, function, "arrays of one length", Described(f"lengths {lengths}"))
+    rest: list[np.ndarray | None] = [*columns[2:], None, None]
+    return Columns(columns[0], columns[1], rest[0], rest[1], {})
 
 
 def _as_column(values: Any) -> np.ndarray:
@@ -127,7 +127,7 @@ def _find(
     if wanted is not None:
         if wanted not in columns:
             must = f"a table with the {role} column {wanted!r}; it has {', '.join(columns)}"
-            fail(argument, function, must, f"no column {wanted!r}")
+            fail(argument, function, must, Described(f"no column {wanted!r}"))
         return wanted
     plain = {
         str(name).lower().replace("_", "").replace("-", "").replace(" ", ""): name
@@ -154,7 +154,7 @@ def check_ids(values: np.ndarray, column: str, argument: str, function: str) -> 
     must = f"a table whose '{column}' ids are int, str or datetime"
     values = np.asarray(values)
     if values.ndim != 1:
-        fail(argument, function, must, f"an array of shape {values.shape}")
+        fail(argument, function, must, Described(f"an array of shape {values.shape}"))
     if values.dtype.kind in "iu":
         return values.astype(np.int64)
     if values.dtype.kind == "U":
@@ -162,28 +162,31 @@ def check_ids(values: np.ndarray, column: str, argument: str, function: str) -> 
     missing = np.flatnonzero(pd.isna(values))
     if missing.size:
         row = int(missing[0])
-        fail(argument, function, f"{must}, none missing", f"{values[row]!r} in row {row}")
-    if values.dtype.kind == "M":
+        got = Described(f"{values[row]!r} in row {row}")
+        fail(argument, function, f"{must}, none missing", got)
+    if values.dtype.kind == "M" or len(values) == 0:
         return values
     if values.dtype.kind != "O":
         _refuse_id(values[0], 0, must, argument, function)
-    kinds: tuple[type | tuple[type, ...], ...] = (
-        str,
-        (int, np.integer),
-        (datetime.date, np.datetime64),
-    )
+    return _check_objects(values, must, argument, function)
+
+
+def _check_objects(values: np.ndarray, must: str, argument: str, function: str) -> np.ndarray:
+    kinds: dict[type | tuple[type, ...], str] = {
+        str: "object",
+        (int, np.integer): "int64",
+        (dt.date, np.datetime64): "datetime64[ns]",
+    }
     first = next((kind for kind in kinds if isinstance(values[0], kind)), None)
     for row, value in enumerate(values):
         if first is None or isinstance(value, bool) or not isinstance(value, first):
             _refuse_id(value, row, must, argument, function)
-    if first is str:
-        return values
-    return values.astype(np.int64 if first == (int, np.integer) else "datetime64[ns]")
+    return values.astype(kinds[first])  # type: ignore[index]
 
 
 def _refuse_id(value: object, row: int, must: str, argument: str, function: str) -> NoReturn:
     must += ", all of one kind (a float id such as 7.0 becomes an int by .astype(int))"
-    got = f"{value!r} ({type(value).__name__}) in row {row}"
+    got = Described(f"{value!r} ({type(value).__name__}) in row {row}")
     fail(argument, function, must, got, TypeError)
 
 
@@ -199,7 +202,7 @@ def lookup_ids(
         kinds = {"i": "int", "M": "datetime", "O": "str"}
         want = kinds.get(known.to_numpy().dtype.kind, "str")
         must = f"a table whose '{column}' ids are {want}, as in the training ratings"
-        fail(argument, function, must, f"{values[0]!r} in row 0", TypeError)
+        fail(argument, function, must, Described(f"{values[0]!s} in row 0"), TypeError)
     return known.get_indexer(pd.Index(values))
 
 
@@ -208,13 +211,14 @@ def check_values(values: np.ndarray, column: str, argument: str, function: str) 
     must = f"a table whose '{column}' column holds finite numbers"
     values = np.asarray(values)
     if values.ndim != 1:
-        fail(argument, function, must, f"an array of shape {values.shape}")
+        fail(argument, function, must, Described(f"an array of shape {values.shape}"))
     if values.dtype.kind not in "iuf":
         for row, value in enumerate(values):
             if value is None or value is pd.NA:
-                fail(argument, function, must, f"{value!r} in row {row}")
-            if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
-                got = f"{value!r} ({type(value).__name__}) in row {row}"
+                fail(argument, function, must, Described(f"{value!r} in row {row}"))
+            is_bool = type(value) in (bool, np.bool_)
+            if is_bool or not isinstance(value, numbers.Real):
+                got = Described(f"{value!r} ({type(value).__name__}) in row {row}")
                 fail(argument, function, must, got, TypeError)
     with np.errstate(over="ignore"):
         numeric = values.astype(np.float32)
@@ -222,5 +226,5 @@ def check_values(values: np.ndarray, column: str, argument: str, function: str) 
     if bad.size:
         row = int(bad[0])
         more = f" and {bad.size - 1} more" if bad.size > 1 else ""
-        fail(argument, function, must, f"{values[row]} in row {row}{more}")
+        fail(argument, function, must, Described(f"{values[row]} in row {row}{more}"))
     return numeric

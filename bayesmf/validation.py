@@ -11,6 +11,8 @@ import operator
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import NoReturn
@@ -18,11 +20,20 @@ if TYPE_CHECKING:
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
+class Described(str):
+    """What came, in words, where the value itself would say less ("no rows")."""
+
+    __slots__ = ()
+
+
 def fail(
     argument: str, function: str, must: str, got: object, error: type[Exception] = ValueError
 ) -> NoReturn:
     """Raise `error`, saying what the argument must be and what came."""
-    shown = repr(got)
+    if not isinstance(got, Described):
+        # A NumPy scalar is shown as the number that it is.
+        got = repr(got.item() if isinstance(got, np.generic) else got)
+    shown = str(got)
     if len(shown) > 200:
         shown = f"{shown[:197]}..."
     raise error(f"The '{argument}' argument of {function} must be {must}. Got {shown}.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmf.canonical import effects, singular_values
-from bayesmf.validation import fail
+from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bayesmf.gibbs.sampler import Info, State
     from bayesmf.model import BPMF, WorkingScale
     from bayesmf.ratings import Pairs, Ratings
+
 
 class Recorder:
     """Arrays for the draws of all chains.
@@ -69,7 +70,7 @@ class Recorder:
         if per_chain < 1:
             need = per_draw * chains / 1e6
             must = f"at least {need:.3g}MB, what one draw of each of {chains} chains takes"
-            fail("memory_budget", function, must, f"{memory_budget / 1e6:g}MB")
+            fail("memory_budget", function, must, Described(f"{memory_budget / 1e6:g}MB"))
         self.thin = -(-draws // per_chain)
         kept = draws // self.thin
 

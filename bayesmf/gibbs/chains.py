@@ -89,9 +89,7 @@ def block_executor(chains: int, cores: int) -> ThreadPoolExecutor | None:
     return ThreadPoolExecutor(spare, thread_name_prefix="bayesmf-rows") if spare else None
 
 
-def run_chains(
-    chains: list[Chain], recorder: DrawRecorder, cores: int, progress: Progress
-) -> bool:
+def run_chains(chains: list[Chain], recorder: DrawRecorder, cores: int, progress: Progress) -> bool:
     """Run all chains to their end; return whether the user interrupted them.
 
     Raises

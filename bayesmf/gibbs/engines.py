@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bayesmf.kernels.blocks import SideData
     from bayesmf.kernels.streams import Purpose, Streams
 
+
 class Engine(Protocol):
     """What a sweep needs of an engine."""
 
@@ -71,9 +72,7 @@ class NumpyEngine:
             normals = streams.generator(sweep, purpose, number).standard_normal(
                 (len(block), out.shape[1])
             )
-            self._update_block(
-                block, data, partner_rows, has_bias, alpha, hyper, normals, out
-            )
+            self._update_block(block, data, partner_rows, has_bias, alpha, hyper, normals, out)
 
         over_blocks(update, data.blocks, self.executor)
         return out
@@ -137,9 +136,20 @@ class NumbaEngine(NumpyEngine):
     ) -> None:
         side = data.side
         failed = kernels.update_rows(
-            block.start, block.stop, side.indptr, side.partners, data.targets, partner_rows,
-            has_bias, hyper.precision, hyper.precision @ hyper.mean, False, alpha, normals, out,
-        )  # fmt: skip
+            block.start,
+            block.stop,
+            side.indptr,
+            side.partners,
+            data.targets,
+            partner_rows,
+            has_bias,
+            hyper.precision,
+            hyper.precision @ hyper.mean,
+            False,
+            alpha,
+            normals,
+            out,
+        )
         if failed >= 0:
             raise np.linalg.LinAlgError(f"the precision of row {failed} is not positive definite")
 
@@ -154,9 +164,15 @@ class NumbaEngine(NumpyEngine):
         side = data.side
         return float(
             kernels.squared_error(
-                block.start, block.stop, side.indptr, side.partners, data.targets, rows,
-                partner_rows, has_bias,
-            )  # fmt: skip
+                block.start,
+                block.stop,
+                side.indptr,
+                side.partners,
+                data.targets,
+                rows,
+                partner_rows,
+                has_bias,
+            )
         )
 
     def moments(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,4 +182,3 @@ class NumbaEngine(NumpyEngine):
 
 
 ENGINES: dict[str, type[NumpyEngine]] = {"numba": NumbaEngine, "numpy": NumpyEngine}
-

@@ -5,6 +5,7 @@ The blocks, and so the random numbers and the order of every sum, depend on the 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ def row_blocks(side: Side, ratings_per_block: int = RATINGS_PER_BLOCK) -> tuple[
     n_blocks = max(1, round(float(work[-1]) / ratings_per_block))
     cuts = np.searchsorted(work, work[-1] * np.arange(1, n_blocks) / n_blocks, side="right")
     edges = np.unique(np.concatenate([[0], cuts, [side.n_rows]]))
-    return tuple(range(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True))
+    return tuple(range(int(a), int(b)) for a, b in pairwise(edges))
 
 
 def over_blocks[R](

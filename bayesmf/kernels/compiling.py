@@ -35,13 +35,14 @@ def cache_directory() -> Path:
     return root / f"kernels-{digest.hexdigest()[:16]}"
 
 
-def compiled[F: Callable[..., Any]](function: F) -> F:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, without the GIL, cached on disk where a disk can be written."""
-    ours, theirs = str(cache_directory()), config.CACHE_DIR
+    theirs = config.CACHE_DIR  # type: ignore[attr-defined]
     try:
-        config.CACHE_DIR = ours  # read when the cache is set up, that is now
-        return numba.njit(nogil=True, fastmath=_FASTMATH, cache=True)(function)  # type: ignore[no-any-return]
+        # Read while the cache is set up, that is by the decorator, and given back at once.
+        config.CACHE_DIR = str(cache_directory())  # type: ignore[attr-defined]
+        return numba.njit(nogil=True, fastmath=_FASTMATH, cache=True)(function)
     except RuntimeError:  # "cannot cache function": nowhere to write
-        return numba.njit(nogil=True, fastmath=_FASTMATH)(function)  # type: ignore[no-any-return]
+        return numba.njit(nogil=True, fastmath=_FASTMATH)(function)
     finally:
-        config.CACHE_DIR = theirs
+        config.CACHE_DIR = theirs  # type: ignore[attr-defined]

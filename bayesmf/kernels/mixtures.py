@@ -15,7 +15,7 @@ _ROOT_2PI = math.sqrt(2 * math.pi)
 
 
 @compiled
-def latent_means(user_factors, item_factors, user_bias, item_bias, users, items, center, out):  # type: ignore[no-untyped-def]
+def latent_means(user_factors, item_factors, user_bias, item_bias, users, items, center, out):
     """Write center + u.v + b + c of each cell in each draw into `out` (n_cells, n_draws).
 
     Factors are (n_draws, n_rows, K), biases (n_draws, n_rows) or (n_draws, 0) where the model has
@@ -36,12 +36,12 @@ def latent_means(user_factors, item_factors, user_bias, item_bias, users, items,
 
 
 @compiled
-def _normal_cdf(z):  # type: ignore[no-untyped-def]
+def _normal_cdf(z):
     return 0.5 * math.erfc(-z * _ROOT_HALF)
 
 
 @compiled
-def mixture_cdf(means, sds, values, out):  # type: ignore[no-untyped-def]
+def mixture_cdf(means, sds, values, out):
     """Write the distribution function of each cell's mixture at its value into `out`."""
     n_cells, n_draws = means.shape
     shared = sds.shape[0] == 1
@@ -54,7 +54,7 @@ def mixture_cdf(means, sds, values, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def mixture_quantiles(means, sds, probs, z_probs, out):  # type: ignore[no-untyped-def]
+def mixture_quantiles(means, sds, probs, z_probs, out):
     """Write the quantiles of each cell's mixture into `out` (n_cells, n_probs).
 
     Newton steps from the Gaussian of the same mean and variance, kept in a bracket that shrinks by
@@ -99,7 +99,7 @@ def mixture_quantiles(means, sds, probs, z_probs, out):  # type: ignore[no-untyp
 
 
 @compiled
-def mixture_log_density(means, sds, values, out):  # type: ignore[no-untyped-def]
+def mixture_log_density(means, sds, values, out):
     """Write the log density of each cell's mixture at its value into `out`, by log-sum-exp."""
     n_cells, n_draws = means.shape
     shared = sds.shape[0] == 1
@@ -117,7 +117,7 @@ def mixture_log_density(means, sds, values, out):  # type: ignore[no-untyped-def
 
 
 @compiled
-def _absolute_moment(mean, sd):  # type: ignore[no-untyped-def]
+def _absolute_moment(mean, sd):
     # E|X| of a Gaussian.
     z = mean / sd
     density = math.exp(-0.5 * z * z) / _ROOT_2PI
@@ -125,7 +125,7 @@ def _absolute_moment(mean, sd):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def mixture_crps(means, sds, values, out):  # type: ignore[no-untyped-def]
+def mixture_crps(means, sds, values, out):
     """Write the CRPS of each cell's mixture at its value into `out`.
 
     The closed form of Grimit, Gneiting, Berrocal & Johnson (2006, eq. 5):

@@ -22,7 +22,7 @@ TILE = 128
 
 
 @compiled
-def _gather(lo, m, width, partners, targets, partner_rows, has_bias, tile, y):  # type: ignore[no-untyped-def]
+def _gather(lo, m, width, partners, targets, partner_rows, has_bias, tile, y):
     # Transposed, so that the Gram sums run along contiguous ratings; zeros up to a multiple of 8
     # add nothing and leave the vectorised loops without a tail.
     d = partner_rows.shape[1]
@@ -43,7 +43,7 @@ def _gather(lo, m, width, partners, targets, partner_rows, has_bias, tile, y):  
 
 
 @compiled
-def _add_gram(tile, y, width, alpha, gram, rhs):  # type: ignore[no-untyped-def]
+def _add_gram(tile, y, width, alpha, gram, rhs):
     # Blocks of 4 x 2 of the lower triangle: 8 sums for 6 loads. Rows of `tile` beyond D are zero.
     padded = tile.shape[0]
     for a in range(0, padded, 4):
@@ -81,7 +81,7 @@ def _add_gram(tile, y, width, alpha, gram, rhs):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _cholesky(gram, d):  # type: ignore[no-untyped-def]
+def _cholesky(gram, d):
     # In place in the lower triangle; False when the matrix is not positive definite.
     for i in range(d):
         row_i = gram[i]
@@ -103,7 +103,7 @@ def _cholesky(gram, d):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _solve(chol, rhs, d, normals, row, draw):  # type: ignore[no-untyped-def]
+def _solve(chol, rhs, d, normals, row, draw):
     # L w = rhs, then L' theta = w + z: one backward pass gives mean + L^-T z.
     for i in range(d):
         s = 0.0
@@ -121,7 +121,7 @@ def _solve(chol, rhs, d, normals, row, draw):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def update_rows(  # type: ignore[no-untyped-def]
+def update_rows(
     start, stop, indptr, partners, targets, partner_rows, has_bias, prior_precision, prior_shift,
     weigh_prior, alpha, normals, out,
 ):  # fmt: skip
@@ -181,7 +181,7 @@ def update_rows(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def squared_error(start, stop, indptr, partners, targets, rows, partner_rows, has_bias):  # type: ignore[no-untyped-def]
+def squared_error(start, stop, indptr, partners, targets, rows, partner_rows, has_bias):
     """Sum of squared residuals over the ratings of rows start..stop."""
     d = rows.shape[1]
     k = d - 1 if has_bias else d
@@ -200,7 +200,7 @@ def squared_error(start, stop, indptr, partners, targets, rows, partner_rows, ha
 
 
 @compiled
-def moments(rows):  # type: ignore[no-untyped-def]
+def moments(rows):
     """Mean (D,) and centred scatter sum (x - mean)(x - mean)' (D, D), in a fixed order."""
     n, d = rows.shape
     mean = np.zeros(d)

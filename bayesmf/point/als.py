@@ -112,9 +112,20 @@ def _solve_side(
         side = data.side
         return int(
             kernels.update_rows(
-                block.start, block.stop, side.indptr, side.partners, data.targets, partner_rows,
-                biases, precision, shift, penalty.weighted, 1.0, no_normals, rows,
-            )  # fmt: skip
+                block.start,
+                block.stop,
+                side.indptr,
+                side.partners,
+                data.targets,
+                partner_rows,
+                biases,
+                precision,
+                shift,
+                penalty.weighted,
+                1.0,
+                no_normals,
+                rows,
+            )
         )
 
     for failed in over_blocks(update, data.blocks, executor):
@@ -139,9 +150,15 @@ def _loss(
     def block_error(_: int, block: range) -> float:
         return float(
             kernels.squared_error(
-                block.start, block.stop, side.indptr, side.partners, data.users.targets,
-                user_rows, item_rows, data.has_bias,
-            )  # fmt: skip
+                block.start,
+                block.stop,
+                side.indptr,
+                side.partners,
+                data.users.targets,
+                user_rows,
+                item_rows,
+                data.has_bias,
+            )
         )
 
     total = sum(over_blocks(block_error, data.users.blocks, executor))

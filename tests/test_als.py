@@ -1,0 +1,127 @@
+"""ALS: the loss never rises, the end is an optimum, and special cases have closed forms."""
+
+import numpy as np
+import pytest
+
+import bayesmf
+from bayesmf.point.als import Penalty, solve
+
+CASES = [(2, True, False), (2, False, False), (3, True, True), (0, True, False)]
+
+
+def loss_of(als, weighted):
+    ratings = als.ratings
+    users, items = ratings.users, ratings.items
+    error = ratings.values - als._means(users, items)
+    n_user = np.bincount(users) if weighted else np.ones(ratings.n_users)
+    n_item = np.bincount(items) if weighted else np.ones(ratings.n_items)
+    total = (error.astype(float) ** 2).sum()
+    total += als.reg * (n_user @ (als.user_factors**2).sum(1))
+    total += als.reg * (n_item @ (als.item_factors**2).sum(1))
+    if als.user_bias is not None:
+        total += als.reg_bias * (n_user @ als.user_bias**2 + n_item @ als.item_bias**2)
+    return total
+
+
+@pytest.mark.parametrize(("n_factors", "biases", "weighted"), CASES)
+def test_loss_falls_to_a_stationary_point(truth, n_factors, biases, weighted):
+    als = bayesmf.fit_als(
+        truth.ratings, n_factors=n_factors, biases=biases, weighted=weighted, tol=1e-13,
+        reg=0.2 if weighted else 3.0, reg_bias=0.1 if weighted else 2.0, max_iter=3000,
+        random_seed=1, progressbar=False,
+    )  # fmt: skip
+    assert (np.diff(als.loss) <= 1e-12 * als.loss[:-1]).all()
+    assert als.loss[-1] == pytest.approx(loss_of(als, weighted), rel=1e-9)
+    # At the optimum every small step raises the loss, in the second order only.
+    rng = np.random.default_rng(0)
+    parts = ["user_factors", "item_factors"] + ["user_bias", "item_bias"] * biases
+    for name in parts:
+        value = getattr(als, name)
+        if value.size == 0:
+            continue
+        step = 1e-4 * rng.standard_normal(value.shape)
+        sides = []
+        for sign in (1, -1):
+            setattr(als, name, value + sign * step)
+            sides.append(loss_of(als, weighted) - als.loss[-1])
+            setattr(als, name, value)
+        assert min(sides) > 0
+        slope, curvature = (sides[0] - sides[1]) / 2, (sides[0] + sides[1]) / 2
+        assert abs(slope) < 0.02 * curvature
+
+
+def test_bias_only_is_one_ridge_regression(truth):
+    ratings = truth.ratings
+    bias = bayesmf.fit_bias(
+        ratings, reg_bias=2.0, tol=0.0, max_iter=10_000, random_seed=1, progressbar=False
+    )
+    X = np.zeros((len(ratings), ratings.n_users + ratings.n_items))
+    X[np.arange(len(ratings)), ratings.users] = 1
+    X[np.arange(len(ratings)), ratings.n_users + ratings.items] = 1
+    y = ratings.values.astype(float) - ratings.mean
+    expected = np.linalg.solve(X.T @ X + 2.0 * np.eye(X.shape[1]), X.T @ y)
+    np.testing.assert_allclose(
+        np.concatenate([bias.user_bias, bias.item_bias]), expected, atol=1e-6
+    )
+
+
+def test_centre(truth):
+    plain = bayesmf.fit_als(
+        truth.ratings, n_factors=2, biases=False, center=False, reg=1.0, random_seed=1,
+        progressbar=False,
+    )  # fmt: skip
+    assert plain.center == 0.0
+    assert plain.user_bias is None
+    centred = bayesmf.fit_als(truth.ratings, n_factors=2, reg=1.0, reg_bias=1.0, random_seed=1,
+                              progressbar=False)  # fmt: skip
+    assert centred.center == pytest.approx(truth.ratings.mean)
+
+
+def test_auto_chooses_the_best_tried_on_held_out_ratings(als, split):
+    tried = als.tried[als.tried["reg"] > 0]
+    best = tried.loc[tried["rmse"].idxmin()]
+    assert (als.reg, als.reg_bias) == (best["reg"], best["reg_bias"])
+    assert als.sigma == best["rmse"]
+    assert 3 <= len(tried) <= 15
+    # The bracket is closed: a weaker and a stronger penalty were tried, and both are worse.
+    assert tried["reg"].min() < als.reg < tried["reg"].max()
+
+
+def test_sigma_is_the_error_on_held_out_ratings(truth, split):
+    """Training residuals are smaller: an interval from them would be too narrow."""
+    train, test = split
+    als = bayesmf.fit_als(train, n_factors=2, random_seed=2, progressbar=False)
+    pairs = train.pairs(test, "pairs", "predict")
+    test_rmse = np.sqrt(np.mean((als.cell_means(pairs) - pairs.ratings) ** 2))
+    train_rmse = np.sqrt(np.mean((als._means(train.users, train.items) - train.values) ** 2))
+    assert train_rmse < 0.9 * test_rmse
+    assert als.sigma == pytest.approx(test_rmse, rel=0.12)
+
+
+def test_dense_table_reaches_the_truncated_svd():
+    """Eckart & Young (1936): without penalty and missing cells ALS ends at the best rank-2 fit."""
+    rng = np.random.default_rng(3)
+    table = rng.integers(1, 6, (30, 60)).astype(float)
+    users, items = np.divmod(np.arange(1800), 60)
+    solution = solve(
+        bayesmf.Ratings((users, items, table.ravel())), n_factors=2, biases=False,
+        penalty=Penalty(0.0, 0.0, weighted=False), center=0.0, max_iter=3000, tol=1e-15, seed=1,
+    )  # fmt: skip
+    values = np.linalg.svd(table, compute_uv=False)
+    assert solution.loss[-1] == pytest.approx((values[2:] ** 2).sum(), rel=1e-6)
+
+
+def test_unknown_rows_fall_back_to_what_is_known(als):
+    table = als.predict([(999, 2), (4, 999), (999, 999)])
+    j = als.ratings.item_ids.get_loc(2)
+    i = als.ratings.user_ids.get_loc(4)
+    expected = [als.center + als.item_bias[j], als.center + als.user_bias[i], als.center]
+    np.testing.assert_allclose(table["mean"], expected)
+
+
+def test_stopping_early_is_said(truth):
+    with pytest.warns(UserWarning, match="reached max_iter=1 before the loss settled"):
+        als = bayesmf.fit_als(
+            truth.ratings, reg=1.0, reg_bias=1.0, max_iter=1, random_seed=1, progressbar=False
+        )
+    assert len(als.loss) == 3

@@ -1,0 +1,171 @@
+"""What every `fit_*` promises; a new one enters by a line in FITS."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayesmf
+
+QUICK = {"tune": 10, "draws": 20, "chains": 2}
+FITS = {
+    "bpmf": lambda data, **kw: bayesmf.fit_bpmf(data, n_factors=2, **QUICK, **kw),
+    "bpmf numpy": lambda data, **kw: bayesmf.fit_bpmf(
+        data, n_factors=2, backend="numpy", **QUICK, **kw
+    ),
+    "bpmf without biases": lambda data, **kw: bayesmf.fit_bpmf(
+        data, n_factors=2, biases=False, **QUICK, **kw
+    ),
+    "bpmf rank 0": lambda data, **kw: bayesmf.fit_bpmf(data, n_factors=0, **QUICK, **kw),
+    "bpmf 2008": lambda data, **kw: bayesmf.fit_bpmf(
+        data, **bayesmf.published_2008(n_factors=2), **QUICK, **kw
+    ),
+    "als": lambda data, **kw: bayesmf.fit_als(data, n_factors=2, **kw),
+    "als weighted": lambda data, **kw: bayesmf.fit_als(data, n_factors=2, weighted=True, **kw),
+    "als plain": lambda data, **kw: bayesmf.fit_als(
+        data, n_factors=2, biases=False, center=False, **kw
+    ),
+    "bias": bayesmf.fit_bias,
+}
+
+
+@pytest.fixture(scope="module")
+def table():
+    ratings = bayesmf.simulate(30, 20, 250, n_factors=2, random_seed=1).ratings
+    return ratings.to_frame().sample(frac=1, random_state=0)
+
+
+@pytest.fixture(params=FITS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def fit(name):
+    return lambda data, **kw: FITS[name](data, **({"random_seed": 7, "progressbar": False} | kw))
+
+
+def numbers(result, cells):
+    return result.predict(cells).drop(columns=["user", "item"]).to_numpy()
+
+
+def test_predicts_known_and_unknown_ids(fit, table):
+    result = fit(table)
+    cells = pd.DataFrame({"user": [3, 999, 3, 999], "item": [2, 2, 999, 999]}, index=list("abcd"))
+    predicted = result.predict(cells)
+    assert predicted.columns[:3].tolist() == ["user", "item", "mean"]
+    assert predicted.index.tolist() == list("abcd")
+    assert predicted["user"].tolist() == [3, 999, 3, 999]
+    assert np.isfinite(numbers(result, cells)).all()
+    assert len(result.predict(cells[:0])) == 0
+    if "sd" in predicted:
+        width = predicted["upper"] - predicted["lower"]
+        assert (width > 0).all()
+        assert predicted["mean"].between(predicted["lower"], predicted["upper"]).all()
+
+
+def test_any_table_gives_the_same_bits(fit, table):
+    cells = [(1, 2), (5, 3)]
+    expected = numbers(fit(table), cells)
+    arrays = tuple(table[column].to_numpy() for column in ("user", "item", "rating"))
+    for other in (bayesmf.Ratings(table), table[::-1], arrays):
+        np.testing.assert_array_equal(numbers(fit(other), cells), expected)
+
+
+def test_order_preserving_relabelling_gives_the_same_bits(fit, table):
+    renamed = table.assign(
+        user=table["user"].map("user-{:04d}".format), item=table["item"].map("item-{:04d}".format)
+    )
+    expected = numbers(fit(table), [(1, 2), (5, 3)])
+    found = numbers(fit(renamed), [("user-0001", "item-0002"), ("user-0005", "item-0003")])
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_input_is_not_changed(fit, table):
+    before = table.copy()
+    fit(table)
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_seeds_and_cores(fit, table, name):
+    cells = [(1, 2), (5, 3), (999, 2)]
+    expected = numbers(fit(table, cores=1), cells)
+    for cores in (1, 2, 3):
+        np.testing.assert_array_equal(numbers(fit(table, cores=cores), cells), expected)
+    other = numbers(fit(table, random_seed=8), cells)
+    if name != "bias":  # a convex problem: the seed only moves the held-out part
+        assert (other != expected).any()
+
+
+def test_survives_pickling(fit, table):
+    result = fit(table)
+    cells = [(1, 2), (5, 3), (999, 2)]
+    expected = numbers(result, cells)
+    again = pickle.loads(pickle.dumps(result))
+    np.testing.assert_array_equal(numbers(again, cells), expected)
+    assert repr(again) == repr(result)
+
+
+def test_recommends(fit, table):
+    result = fit(table)
+    counts = table["user"].value_counts()
+    few, fewer = counts.index[-2:]
+    lists = result.recommend([few, 999, fewer], n=4)
+    assert lists.columns[:4].tolist() == ["user", "rank", "item", "mean"]
+    assert lists["user"].tolist() == [few] * 4 + [999] * 4 + [fewer] * 4
+    assert lists["rank"].tolist() == [1, 2, 3, 4] * 3
+    seen = set(table.loc[table["user"] == few, "item"])
+    assert not seen & set(lists.loc[lists["user"] == few, "item"])
+    # Against predictions of every cell.
+    items = sorted(set(table["item"]) - seen)
+    predicted = result.predict([(few, item) for item in items]).sort_values("mean")
+    assert lists["item"][:4].tolist() == predicted["item"][::-1][:4].tolist()
+    np.testing.assert_allclose(lists["mean"][:4], predicted["mean"][::-1][:4], rtol=1e-6)
+    everything = result.recommend(few, n=100, exclude_seen=False)
+    assert len(everything) == table["item"].nunique()
+    assert len(result.recommend(few, n=100)) == len(items)
+    assert len(result.recommend([], n=3)) == 0
+    assert set(result.recommend(n=1, exclude_seen=False)["user"]) == set(table["user"])
+
+
+def test_similar_and_top(fit, table):
+    result = fit(table)
+    if result.n_factors == 0:
+        for call in (
+            lambda: result.similar_items(1),
+            lambda: result.similar_users(1),
+            lambda: result.top_items(0),
+        ):
+            with pytest.raises(ValueError, match="needs factors, but this model has n_factors=0"):
+                call()
+        return
+    similar = result.similar_items(2, n=5)
+    assert 2 not in set(similar["item"])
+    assert similar["similarity"].is_monotonic_decreasing
+    assert similar["similarity"].between(-1, 1).all()
+    assert len(result.similar_users(2, n=1000)) == table["user"].nunique() - 1
+    top = result.top_items(0, n=3)
+    assert top["loading"].iloc[:3].is_monotonic_decreasing
+    assert top["loading"].iloc[3:].is_monotonic_increasing
+
+
+def test_represents_itself(fit, table):
+    result = fit(table)
+    assert "seed 7" in result.protocol()
+    assert type(result).__name__ in repr(result)
+    page = result._repr_html_()
+    assert page.count("<table") == page.count("</table>") > 0
+
+
+def test_enters_compare(fit, table):
+    train, test = bayesmf.train_test_split(table, test_size=0.2, random_seed=1)
+    result = fit(train)
+    found = bayesmf.compare({"model": result}, test)
+    assert found.table.index.tolist() == ["model"]
+    means = result.predict(test)["mean"].to_numpy()
+    truth = test["rating"].to_numpy()
+    row = found.table.loc["model"]
+    assert row["RMSE"] == pytest.approx(np.sqrt(np.mean((means - truth) ** 2)), rel=1e-6)
+    assert row["MAE"] == pytest.approx(np.mean(np.abs(means - truth)), rel=1e-6)
+    assert "random_seed=1" in found.protocol
