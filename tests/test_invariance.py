@@ -21,7 +21,8 @@ from bayesmf.ratings import Ratings
 
 N_USERS, N_ITEMS = 4, 3
 REPLICATES, SWEEPS = 1500, 3
-PRIOR = NormalWishart(mu0=0.5, beta0=2.0, extra_dof=8.0, strength=GammaPrior(6.0, 1.0))
+GAMMA = GammaPrior(6.0, 1.0)
+PRIOR = NormalWishart(mu0=0.5, beta0=2.0, extra_dof=8.0, row_share=0.0, strength=GAMMA)
 ALPHA = GammaPrior(4.0, 3.0)
 OBSERVED = np.array([(0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 1), (3, 0), (3, 1)])
 
@@ -29,8 +30,10 @@ OBSERVED = np.array([(0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 1), (3, 0), (3,
 def prior_state(rng, d):
     sides = []
     for n in (N_USERS, N_ITEMS):
-        w = rng.gamma(PRIOR.strength.shape, 1 / PRIOR.strength.rate, d)
-        Lambda = np.atleast_2d(stats.wishart.rvs(PRIOR.dof(d), np.diag(1 / w), random_state=rng))
+        w = rng.gamma(GAMMA.shape, 1 / GAMMA.rate, d)
+        Lambda = np.atleast_2d(
+            stats.wishart.rvs((d + PRIOR.extra_dof), np.diag(1 / w), random_state=rng)
+        )
         covariance = np.linalg.inv(Lambda)
         mu = rng.multivariate_normal(np.full(d, PRIOR.mu0), covariance / PRIOR.beta0)
         rows = rng.multivariate_normal(mu, covariance, n)
@@ -78,14 +81,14 @@ def functionals(state, y, has_bias):
 
 def laws(d):
     """Functionals whose distribution under the prior is known exactly."""
-    strength = stats.gamma(PRIOR.strength.shape, scale=1 / PRIOR.strength.rate)
+    strength = stats.gamma(GAMMA.shape, scale=1 / GAMMA.rate)
     return {
         "alpha": stats.gamma(ALPHA.shape, scale=1 / ALPHA.rate),
         "alpha * SSE": stats.chi2(len(OBSERVED)),
         "w user": strength,
         "w item": strength,
-        "w Lambda user": stats.chi2(PRIOR.dof(d)),
-        "w Lambda item": stats.chi2(PRIOR.dof(d)),
+        "w Lambda user": stats.chi2((d + PRIOR.extra_dof)),
+        "w Lambda item": stats.chi2((d + PRIOR.extra_dof)),
         "user distance": stats.chi2(N_USERS * d),
         "mu user distance": stats.chi2(d),
         "item distance": stats.chi2(N_ITEMS * d),

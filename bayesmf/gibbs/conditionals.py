@@ -16,7 +16,7 @@ import numpy as np
 import scipy.linalg
 
 if TYPE_CHECKING:
-    from bayesmf.model import GammaPrior, NormalWishart
+    from bayesmf.model import GammaPrior, SidePrior
     from bayesmf.ratings import Side
 
 
@@ -49,16 +49,14 @@ def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def hyper_conditional(
-    n: int, mean: np.ndarray, scatter: np.ndarray, prior: NormalWishart, strength: np.ndarray
+    n: int, mean: np.ndarray, scatter: np.ndarray, prior: SidePrior, strength: np.ndarray
 ) -> NormalWishartParameters:
     """Conditional of (mu, Lambda) given n rows by their moments: eq. 14 of the paper."""
-    d = len(mean)
-    mu0 = np.full(d, prior.mu0)
     beta = prior.beta0 + n
-    shift = mean - mu0
+    shift = mean - prior.mu0
     inverse_scale = np.diag(strength) + scatter + prior.beta0 * n / beta * np.outer(shift, shift)
     return NormalWishartParameters(
-        (prior.beta0 * mu0 + n * mean) / beta, beta, inverse_scale, prior.dof(d) + n
+        (prior.beta0 * prior.mu0 + n * mean) / beta, beta, inverse_scale, prior.dof + n
     )
 
 
@@ -90,29 +88,26 @@ def draw_hyper_given(
     return mean, root @ root.T
 
 
-def strength_conditional(
-    precision: np.ndarray, dof: float, prior: GammaPrior
-) -> tuple[float, np.ndarray]:
-    """Shape, and rates (D,), of the Gamma conditional of w given Lambda.
+def strength_conditional(precision: np.ndarray, prior: SidePrior) -> tuple[np.ndarray, np.ndarray]:
+    """Shapes and rates (D,) of the Gamma conditional of w given Lambda.
 
     The Wishart density is proportional to prod_k w_k^(dof/2) exp(-w_k Lambda_kk / 2) in w.
     """
-    return prior.shape + dof / 2, prior.rate + np.diag(precision) / 2
+    return prior.shape + prior.dof / 2, prior.rate + np.diag(precision) / 2
 
 
 def draw_hyper(
     rows_moments: tuple[np.ndarray, np.ndarray],
     n: int,
     current: Hyper,
-    prior: NormalWishart,
+    prior: SidePrior,
     rng: np.random.Generator,
 ) -> Hyper:
     """Draw w given Lambda where it is learned, then (mu, Lambda) given w and the rows."""
     strength = current.strength
-    if prior.learns_strength:
-        gamma: GammaPrior = prior.strength  # type: ignore[assignment]
-        shape, rates = strength_conditional(current.precision, prior.dof(len(strength)), gamma)
-        strength = rng.gamma(shape, 1 / rates)
+    if prior.learned:
+        shapes, rates = strength_conditional(current.precision, prior)
+        strength = rng.gamma(shapes, 1 / rates)
     parameters = hyper_conditional(n, *rows_moments, prior, strength)
     return Hyper(*draw_hyper_given(parameters, rng), strength)
 

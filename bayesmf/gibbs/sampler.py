@@ -20,7 +20,7 @@ from bayesmf.model import GammaPrior
 if TYPE_CHECKING:
     from bayesmf.gibbs.engines import Engine
     from bayesmf.kernels.blocks import Data
-    from bayesmf.model import BPMF
+    from bayesmf.model import BPMF, SidePrior
 
 
 class State(NamedTuple):
@@ -68,31 +68,39 @@ class Step(Protocol):
         """Return the next state."""
 
 
-INITIAL_SPREAD = 0.3
-"""Standard deviation of the factors that a chain starts from; zero would be a saddle."""
+MOST_SPREAD = 0.15
+"""Most that factors are spread at the start. From a wide start a chain first explains noise by
+factors and takes long to unlearn it; a start at zero would be a saddle."""
+
+
+def side_priors(data: Data, model: BPMF) -> tuple[SidePrior, SidePrior]:
+    """Priors of the rows of users and of items."""
+    users, items = (
+        model.prior.resolve(side.side.n_rows, model.n_factors, model.biases)
+        for side in (data.users, data.items)
+    )
+    return users, items
 
 
 def initial_state(data: Data, model: BPMF, streams: Streams) -> State:
-    """Start a chain: random factors, no biases, unit precision."""
+    """Start a chain: factors near zero, no biases, precisions to match."""
     rng = streams.generator(0, Purpose.INITIAL)
-    d = model.n_coordinates
-    rows = [
-        rng.standard_normal((side.side.n_rows, d)) * INITIAL_SPREAD
-        for side in (data.users, data.items)
-    ]
-    if model.biases:
-        for side_rows in rows:
+    rows, hypers = [], []
+    for side, prior in zip((data.users, data.items), side_priors(data, model), strict=True):
+        spread = np.minimum(0.5 * np.sqrt(prior.strength / prior.dof), MOST_SPREAD)
+        side_rows = rng.standard_normal((side.side.n_rows, len(spread))) * spread
+        if model.biases:
             side_rows[:, -1] = 0.0
-    strength = model.prior.strength
-    w = np.full(d, strength.mean if isinstance(strength, GammaPrior) else strength)
-    hyper = Hyper(np.zeros(d), np.eye(d), w)
+        rows.append(side_rows)
+        hypers.append(Hyper(prior.mu0, np.diag(1 / spread**2), prior.strength))
     alpha = 1.0 if isinstance(model.alpha, GammaPrior) else float(model.alpha)
-    return State(0, rows[0], rows[1], hyper, hyper, alpha)
+    return State(0, rows[0], rows[1], hypers[0], hypers[1], alpha)
 
 
 def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
     """Make the sweep of a model on data with an engine."""
-    prior, n = model.prior, data.n_ratings
+    user_prior, item_prior = side_priors(data, model)
+    n = data.n_ratings
 
     def step(state: State, streams: Streams) -> tuple[State, Info]:
         sweep = state.sweep + 1
@@ -100,7 +108,7 @@ def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
             engine.moments(state.user_rows),
             len(state.user_rows),
             state.user_hyper,
-            prior,
+            user_prior,
             streams.generator(sweep, Purpose.USER_HYPER),
         )
         user_rows = engine.draw_rows(
@@ -111,7 +119,7 @@ def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
             engine.moments(state.item_rows),
             len(state.item_rows),
             state.item_hyper,
-            prior,
+            item_prior,
             streams.generator(sweep, Purpose.ITEM_HYPER),
         )
         item_rows = engine.draw_rows(
