@@ -315,13 +315,15 @@ def _fetch(name: str) -> Path:
     try:
         return Path(client.fetch(file, downloader=download))
     except OSError as error:  # those of requests are OSErrors too
+        answer = getattr(error, "response", None)  # what the publisher said, if it answered
+        why = type(error).__name__ if answer is None else str(error)
         message = (
             f"MovieLens {name!r} is not on this machine, and {MOVIELENS_URL}{file} cannot be "
-            f"fetched ({error}). One of four ways: give path= the publisher's zip or a folder with "
+            f"fetched ({why}). One of four ways: give path= the publisher's zip or a folder with "
             f"its files; set BAYESMF_DATA to a folder that holds {_RELEASES[name].folder}; put "
             f"{file} into {cache}; or call again when there is a network."
         )
-        raise FileNotFoundError(message) from error
+        raise FileNotFoundError(message) from None
     except ValueError as error:
         message = f"{MOVIELENS_URL}{file} must be the publisher's. Got another, deleted: {error}"
         raise ValueError(message) from error

@@ -91,7 +91,7 @@ class NormalWishart:
     extra_dof : float, default 20
         With `row_share`, the degrees of freedom of the Wishart: for N rows of D coordinates
         nu0 = D + extra_dof + row_share N.
-    row_share : float, default 0.2
+    row_share : float, default 0.4
         How much the prior of the precision counts, as a share of the rows that there are.
     interaction_share : float, default 0.025
         Share of the ratings' variance that u.v is expected to explain. It centres the prior of the
@@ -111,13 +111,13 @@ class NormalWishart:
     Examples
     --------
     >>> NormalWishart().resolve(n_rows=1000, n_factors=10, biases=True).dof
-    231.0
+    431.0
     """
 
     mu0: float = 0.0
     beta0: float = 2.0
     extra_dof: float = 20.0
-    row_share: float = 0.2
+    row_share: float = 0.4
     interaction_share: float = 0.025
     strength: float | GammaPrior | None = None
 

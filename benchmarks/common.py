@@ -1,0 +1,173 @@
+"""What all scripts share: the machine, threads, spreads, tables, JSON, the command line."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+import textwrap
+import time
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("bayesmf", "numpy", "scipy", "numba", "pandas", "arviz", "smurff", "myfm")
+
+Numbers = dict[str, Any]
+Settings = dict[str, Any]
+
+
+class Bar(NamedTuple):
+    """One thing that was asked for, and what came."""
+
+    what: str
+    asked: str
+    measured: str
+    met: bool
+
+
+def at_most(what: str, limit: float, value: float, digits: int, unit: str = "") -> Bar:
+    """A figure that must not exceed a limit."""
+    return Bar(what, f"≤ {limit:g}{unit}", f"{value:.{digits}f}{unit}", value <= limit)
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine, without names or paths."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = models[0].split(":", 1)[1].strip() if models else cpu
+    return {
+        "cpu": cpu,
+        "cores": available_cores(),
+        "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9),
+        "system": platform.system(),
+        # Of the minute before the start: whether something else was running.
+        "load_before": round(os.getloadavg()[0], 1),
+    }
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what was measured and what it stands on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Give both sides the same threads: `threads` of their own, and one for each BLAS.
+
+    All of them call BLAS on matrices as small as the rank, if at all, from threads of their own.
+    """
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    before = numba.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        numba.set_num_threads(before)
+
+
+def median(values: Sequence[float]) -> float:
+    """Middle value."""
+    return statistics.median(values)
+
+
+def shown(values: Sequence[float], digits: int) -> str:
+    """Median, and the range where there is one."""
+    middle = f"{median(values):.{digits}f}"
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+
+
+def prose(words: str) -> str:
+    """One paragraph, wrapped after its figures have been put in."""
+    text = " ".join(words.split())
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown table; the first column is text, the others are figures."""
+    lines = [header, ["---", *["--:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def bars_table(bars: Sequence[Bar]) -> str:
+    """Asked → measured."""
+    rows = [[bar.what, bar.asked, bar.measured, "yes" if bar.met else "**no**"] for bar in bars]
+    return table(["", "asked", "measured", "met"], rows)
+
+
+def load(name: str) -> dict[str, Any] | None:
+    """Result of a script, if it has been run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def bars(result: dict[str, Any]) -> list[Bar]:
+    """What was asked of one script's result."""
+    return import_module(f"benchmarks.{result['name']}").bars(result["numbers"])
+
+
+def section(result: dict[str, Any]) -> str:
+    """One script's part of the page: what was asked, then its tables."""
+    name = result["name"]
+    module = import_module(f"benchmarks.{name}")
+    parts = (
+        f"## {module.TITLE}",
+        bars_table(bars(result)),
+        module.text(result["numbers"], result["settings"]),
+        f"`python -m benchmarks.{name}` · {result['seconds'] / 60:.1f} min · {result['date']}",
+    )
+    return "\n\n".join(parts)
+
+
+def progress(*what: object) -> None:
+    """Say what was just measured: some scripts run for many minutes."""
+    print("  ", *what, flush=True)
+
+
+def run(name: str) -> None:
+    """Measure, print, and write the JSON file, as the command line asks."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
+    parser.add_argument("--quick", action="store_true", help="tiny runs; nothing is written")
+    quick = parser.parse_args().quick
+    # Read by tqdm, the progress bar of both peers, when it is imported.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    module = import_module(f"benchmarks.{name}")
+    settings = module.SETTINGS | (module.QUICK if quick else {})
+    described = {"machine": machine(), "versions": versions()}
+    start = time.perf_counter()
+    numbers = module.measure(settings)
+    result = {
+        "name": name,
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
+        "seconds": round(time.perf_counter() - start, 1),
+        **described,
+        "settings": settings,
+        "numbers": numbers,
+    }
+    # Through JSON and back, so that a script prints just what the page will show.
+    written = json.dumps(result, indent=1, default=float) + "\n"
+    print(section(json.loads(written)), flush=True)
+    if not quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(written)
