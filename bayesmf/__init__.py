@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bayesmf.fit import fit_bpmf as fit_bpmf
     from bayesmf.fit_point import fit_als as fit_als
     from bayesmf.fit_point import fit_bias as fit_bias
-    from bayesmf.model import BPMF as BPMF
     from bayesmf.model import GammaPrior as GammaPrior
     from bayesmf.model import NormalWishart as NormalWishart
     from bayesmf.model import published_2008 as published_2008
@@ -43,7 +42,7 @@ _HOMES = {
     "evaluation": ("Comparison", "compare"),
     "fit": ("fit_bpmf",),
     "fit_point": ("fit_als", "fit_bias"),
-    "model": ("BPMF", "GammaPrior", "NormalWishart", "published_2008"),
+    "model": ("GammaPrior", "NormalWishart", "published_2008"),
     "ratings": ("Ratings",),
     "results": ("PointEstimate", "Posterior"),
     "simulation": ("Simulation", "simulate"),

@@ -1,14 +1,12 @@
-"""What every `fit_*` checks before it starts: the data, the threads, the seed."""
+"""What every `fit_*` checks before it starts: the data and the threads."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from bayesmf.ratings import Ratings, check_fittable
-from bayesmf.validation import Described, check_integer, fail
+from bayesmf.validation import check_integer
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Pairs
@@ -20,10 +18,7 @@ def check_data(ratings: object, test: object, function: str) -> tuple[Ratings, P
     check_fittable(data, function)
     if test is None:
         return data, None
-    held_out = data.pairs(test, "test", function)
-    if held_out.ratings is None or len(held_out.ratings) == 0:
-        fail("test", function, "a table with a 'rating' column and rows", Described("no ratings"))
-    return data, held_out
+    return data, data.pairs(test, "test", function, with_rating=True)
 
 
 def check_cores(cores: object, function: str) -> int:
@@ -32,8 +27,3 @@ def check_cores(cores: object, function: str) -> int:
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
     return check_integer(cores, "cores", function, minimum=1)
-
-
-def fresh_seed(seed: int | None) -> int:
-    """Return the seed, or a fresh one, which the result keeps so that any run can be repeated."""
-    return int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from bayesmf.validation import Described, check_integer, fail
+from bayesmf.ratings import read_note
+from bayesmf.validation import Described, check_bool, check_integer, fail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,33 +143,30 @@ def compare(
     ['ALS', 'bias']
     """
     function = "compare"
+    check_bool(clip, "clip", function)
     check_integer(draws, "draws", function, minimum=2)
     if not hasattr(models, "items") or not models:
         fail("models", function, "a mapping such as {'ALS': als, 'BPMF': post}", models, TypeError)
-    rows: dict[str, dict[str, float]] = {}
-    cells: dict[tuple[str, str], Any] = {}
-    lines: list[str] = []
+    pairs_of: dict[str, Pairs] = {}
     for name, model in models.items():
         if not hasattr(model, "over_mixtures"):
             must = "a mapping of names to results of bayesmf.fit_*"
-            fail(
-                "models", function, must, Described(f"{name!r}: {type(model).__name__}"), TypeError
-            )
-        pairs = model.ratings.pairs(test, "test", function)
-        if pairs.ratings is None or len(pairs.ratings) == 0:
-            fail(
-                "test", function, "a table with a 'rating' column and rows", Described("no ratings")
-            )
+            got = Described(f"{name!r}: {type(model).__name__}")
+            fail("models", function, must, got, TypeError)
+        pairs_of[name] = model.ratings.pairs(test, "test", function, with_rating=True)
+    first = next(iter(pairs_of.values()))
+    rows: dict[str, dict[str, float]] = {}
+    lines = [_test_line(test, first, clip=clip, draws=draws)]
+    cells: dict[tuple[str, str], Any] = {
+        ("test", "user"): first.user_ids,
+        ("test", "item"): first.item_ids,
+        ("test", "rating"): first.ratings,
+    }
+    for name, model in models.items():
+        pairs = pairs_of[name]
         _warn_if_seen(name, model.ratings, pairs)
         means = model.cell_means(pairs)
         rows[name], interval = judge(model, pairs, means, clip=clip, draws=draws)
-        if not lines:
-            lines.append(_test_line(test, pairs, clip=clip, draws=draws))
-            cells = {
-                ("test", "user"): pairs.user_ids,
-                ("test", "item"): pairs.item_ids,
-                ("test", "rating"): pairs.ratings,
-            }
         cells |= {
             (name, "mean"): means,
             (name, "lower"): interval[:, 0],
@@ -210,7 +208,7 @@ def judge(
 
 
 def _test_line(test: object, pairs: Pairs, *, clip: bool, draws: int) -> str:
-    note = getattr(test, "note", "") or getattr(test, "attrs", {}).get("bayesmf_split", "")
+    note = read_note(test)
     unknown = int(((pairs.users < 0) | (pairs.items < 0)).sum())
     clipped = "means clipped to the scale" if clip else "means not clipped"
     return (

@@ -7,7 +7,7 @@ import warnings
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from bayesmf.checks import check_cores, check_data, fresh_seed
+from bayesmf.checks import check_cores, check_data
 from bayesmf.draws.probes import choose_probes
 from bayesmf.draws.recorder import Recorder
 from bayesmf.draws.schema import build_tree
@@ -19,6 +19,7 @@ from bayesmf.kernels.streams import Streams
 from bayesmf.model import BPMF
 from bayesmf.progress import Progress
 from bayesmf.results import Posterior
+from bayesmf.seeds import fresh_seed
 from bayesmf.validation import check_bool, check_bytes, check_choice, check_integer, check_seed
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def fit_bpmf(
     center : "mean" or float, default "mean"
         Taken from the ratings before fitting.
     scale : "sd" or float, default "sd"
-        What the ratings are then divided by. Results are on the rating scale all the same.
+        What the ratings are then divided by: their sd, or a number that the prior takes for it.
+        Results are on the rating scale all the same.
     tune, draws : int, default 1000 and 2000
         Sweeps of each chain that are thrown away, and that are kept.
     chains : int, default 4
@@ -81,7 +83,8 @@ def fit_bpmf(
         Cells whose every draw is kept for convergence diagnostics, spread over popular and rare
         users and items.
     memory_budget : str or int, default "512MB"
-        Memory for the factor draws of all chains; they are thinned to fit.
+        Memory for the factor draws of all chains; they are thinned to fit. What is kept of every
+        draw, `probe` cells and some 60 numbers, takes 8 bytes each beside it.
     progressbar : bool, default True
         Whether to show progress.
 

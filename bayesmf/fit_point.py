@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 
-from bayesmf.checks import check_cores, check_data, fresh_seed
+from bayesmf.checks import check_cores, check_data
 from bayesmf.point.als import SingularRowError
 from bayesmf.point.tuning import Settings, fit, tune
 from bayesmf.progress import Progress
 from bayesmf.results import PointEstimate
+from bayesmf.seeds import fresh_seed
 from bayesmf.validation import check_bool, check_integer, check_number, check_seed, fail
 
 
@@ -213,7 +214,8 @@ def _fit(
         user_bias=solution.user_rows[:, rank].copy() if biases else None,
         item_bias=solution.item_rows[:, rank].copy() if biases else None,
         center=solution.center,
-        sigma=tuned.validation_rmse,
+        # Ratings without noise still get an interval, if a thin one.
+        sigma=max(tuned.validation_rmse, 1e-9 * data.sd),
         reg=chosen.reg,
         reg_bias=chosen.reg_bias,
         loss=solution.loss,
@@ -225,7 +227,7 @@ def _fit(
             "validation_size": share,
             "random_seed": seed,
         },
-        tried=pd.DataFrame(tuned.tried, columns=["reg", "reg_bias", "rmse"]),
+        tried=pd.DataFrame(tuned.tried, columns=["n_factors", "reg", "reg_bias", "rmse"]),
         fit_seconds=time.perf_counter() - started,
     )
 

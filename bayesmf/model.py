@@ -42,7 +42,8 @@ class GammaPrior:
 
     def __post_init__(self) -> None:
         for name in ("shape", "rate"):
-            check_number(getattr(self, name), name, "GammaPrior", above=0)
+            number = check_number(getattr(self, name), name, "GammaPrior", above=0)
+            object.__setattr__(self, name, number)  # a plain float, whatever was given
 
     @property
     def mean(self) -> float:
@@ -94,8 +95,9 @@ class NormalWishart:
     row_share : float, default 0.4
         How much the prior of the precision counts, as a share of the rows that there are.
     interaction_share : float, default 0.025
-        Share of the ratings' variance that u.v is expected to explain. It centres the prior of the
-        factors: their variance is then sqrt(interaction_share / K).
+        Share of the variance on the working scale, `scale` squared, that u.v is expected to
+        explain. It centres the prior of the factors: their variance there is then
+        sqrt(interaction_share / K).
     strength : float, GammaPrior or None, default None
         w in W0 = diag(1 / w), so that E Lambda = nu0 / w. A number fixes it, a GammaPrior lets
         each coordinate learn its own. None learns it too, with a Gamma(nu0 / 2, ...) around what
@@ -122,14 +124,18 @@ class NormalWishart:
     strength: float | GammaPrior | None = None
 
     def __post_init__(self) -> None:
-        name = "NormalWishart"
-        check_number(self.mu0, "mu0", name)
-        check_number(self.beta0, "beta0", name, above=0)
-        check_number(self.extra_dof, "extra_dof", name, above=-1)
-        check_number(self.row_share, "row_share", name, at_least=0)
-        check_number(self.interaction_share, "interaction_share", name, above=0)
+        bounds: dict[str, dict[str, float]] = {
+            "mu0": {},
+            "beta0": {"above": 0},
+            "extra_dof": {"above": -1},
+            "row_share": {"at_least": 0},
+            "interaction_share": {"above": 0},
+        }
         if self.strength is not None and not isinstance(self.strength, GammaPrior):
-            check_number(self.strength, "strength", name, above=0)
+            bounds["strength"] = {"above": 0}
+        for name, limits in bounds.items():
+            number = check_number(getattr(self, name), name, "NormalWishart", **limits)
+            object.__setattr__(self, name, number)  # a plain float, whatever was given
 
     def resolve(self, n_rows: int, n_factors: int, biases: bool) -> SidePrior:
         """Work out the numbers for a side of `n_rows` rows; nu0 > D - 1 always."""

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from bayesmf.kernels import mixtures
+from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +134,7 @@ class FactorDraws:
         # One new user's row (n_draws, D) from the prior of each draw.
         mean, _ = self._hyper["user"]
         roots = np.linalg.cholesky(self._covariances["user"])
-        z = np.random.default_rng([self._seed, 0x0DD]).standard_normal(mean.shape)
+        z = generator(self._seed, "unknown rows").standard_normal(mean.shape)
         rows: np.ndarray = mean + np.einsum("sab,sb->sa", roots, z)
         return rows
 

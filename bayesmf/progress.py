@@ -21,11 +21,11 @@ class Progress:
         Steps of each task.
     show : bool
         False shows nothing.
-    unit : str, default "sweeps"
+    unit : str, default "draws"
         What a step is called.
     """
 
-    def __init__(self, tasks: list[str], total: int, *, show: bool, unit: str = "sweeps") -> None:
+    def __init__(self, tasks: list[str], total: int, *, show: bool, unit: str = "draws") -> None:
         self.tasks, self.total, self.unit = tasks, total, unit
         self.done, self.notes = [0] * len(tasks), [""] * len(tasks)
         self._show, self._face, self._handle = show, "none", None
@@ -115,4 +115,5 @@ def _in_notebook() -> bool:
     # Never imports IPython: a shell that runs has imported it already.
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
-    return shell is not None and type(shell).__name__ == "ZMQInteractiveShell"
+    # A shell with a kernel has a front end that shows HTML; that of a terminal has none.
+    return getattr(shell, "kernel", None) is not None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from bayesmf.tables import check_values, encode_ids, lookup_ids, read_columns
+from bayesmf.tables import Columns, check_values, encode_ids, lookup_ids, read_columns
 from bayesmf.validation import Described, check_choice, fail
 
 if TYPE_CHECKING:
@@ -128,17 +128,22 @@ class Ratings:
         names: dict[str, str | None] | None = None,
         duplicates: str = "error",
     ) -> None:
+        if isinstance(table, Ratings):
+            names = {role: str(name) for role, name in table.columns.items()}
+            table = table.to_frame()
         check_choice(duplicates, "duplicates", function, ("error", "mean", "last"))
         columns = read_columns(table, argument, function, names=names)
         if len(columns.user) == 0:
             fail(argument, function, "a table with at least one rating", Described("no rows"))
-        self.columns = {role: columns.names.get(role, role) for role in ("user", "item", "rating")}
+        self.columns: dict[str, str] = {
+            role: columns.names.get(role, role) for role in ("user", "item", "rating")
+        }
         assert columns.rating is not None  # noqa: S101 - read_columns has made sure
         values = check_values(columns.rating, self.columns["rating"], argument, function)
         user_name, item_name = self.columns["user"], self.columns["item"]
         users, self.user_ids = encode_ids(columns.user, user_name, argument, function)
         items, self.item_ids = encode_ids(columns.item, item_name, argument, function)
-        self.note = str(getattr(table, "attrs", {}).get("bayesmf_split", ""))
+        self.note = read_note(table)
         # A stable sort keeps the table's order among duplicates, which "last" relies on.
         order = np.lexsort((items, users))
         times = columns.timestamp
@@ -259,26 +264,40 @@ class Ratings:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
-    def pairs(self, table: object, argument: str, function: str) -> Pairs:
-        """Read cells to predict from a frame, a `Ratings`, or a list of (user, item) tuples."""
+    def pairs(
+        self, table: object, argument: str, function: str, *, with_rating: bool = False
+    ) -> Pairs:
+        """Read cells to predict from a frame, a `Ratings`, or a list of (user, item) tuples.
+
+        With `with_rating`, the cells must come with ratings, and there must be some.
+        """
+        index: pd.Index[Any] | None = table.index if isinstance(table, pd.DataFrame) else None
         if isinstance(table, Ratings):
-            table = table.to_frame()
-        index: pd.Index[Any] | None = None
-        if isinstance(table, pd.DataFrame):
-            index = table.index
-        elif isinstance(table, list):
-            table = self._from_tuples(table, argument, function)
-        names: dict[str, str | None] = {}
-        for role in ("user", "item", "rating"):  # the training table's own names come first
-            if self.columns[role] in getattr(table, "columns", ()):
-                names[role] = self.columns[role]
-        columns = read_columns(table, argument, function, names=names, with_rating=False)
+            columns = Columns(
+                table.user_ids[table.users].to_numpy(),
+                table.item_ids[table.items].to_numpy(),
+                table.values,
+                None,
+                dict(table.columns),
+            )
+        else:
+            if isinstance(table, tuple):
+                must = "a frame with user and item columns or a list of (user, item) tuples"
+                fail(argument, function, must, Described("a tuple"), TypeError)
+            if isinstance(table, list):
+                table = self._from_tuples(table, argument, function)
+            columns = read_columns(
+                table, argument, function, prefer=self.columns, with_rating=with_rating
+            )
         found = {**self.columns, **columns.names}
         users = lookup_ids(columns.user, self.user_ids, found["user"], argument, function)
         items = lookup_ids(columns.item, self.item_ids, found["item"], argument, function)
-        ratings = columns.rating
-        if ratings is not None:
-            ratings = check_values(ratings, found["rating"], argument, function)
+        ratings = None
+        if with_rating:
+            assert columns.rating is not None  # noqa: S101 - read_columns has made sure
+            ratings = check_values(columns.rating, found["rating"], argument, function)
+            if len(ratings) == 0:
+                fail(argument, function, "a table with at least one rating", Described("no rows"))
         index = pd.RangeIndex(len(users)) if index is None else index
         return Pairs(columns.user, columns.item, users, items, index, ratings)
 
@@ -306,7 +325,7 @@ class Ratings:
             columns["timestamp"] = self.timestamps
         frame = pd.DataFrame(columns)
         if self.note:
-            frame.attrs["bayesmf_split"] = self.note
+            frame.attrs["bayesmf_split"] = split_note(self.note, len(self))
         return frame
 
     def __repr__(self) -> str:
@@ -321,6 +340,19 @@ class Ratings:
     def _repr_html_(self) -> str:
         head = self.to_frame().head().to_html(index=False)
         return f"<p><code>{html.escape(repr(self))}</code></p>{head}"
+
+
+def split_note(note: str, n_rows: int) -> dict[str, Any]:
+    """What a splitter leaves in the `attrs` of a frame: pandas keeps them when rows are dropped."""
+    return {"note": note, "n_rows": n_rows}
+
+
+def read_note(table: object) -> str:
+    """How a table came about, if a splitter made it and its rows have not been filtered since."""
+    if isinstance(table, Ratings):
+        return table.note
+    found = table.attrs.get("bayesmf_split") if isinstance(table, pd.DataFrame) else None
+    return str(found["note"]) if found and found["n_rows"] == len(table) else ""  # type: ignore[arg-type]
 
 
 def check_fittable(ratings: Ratings, function: str) -> None:

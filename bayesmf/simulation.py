@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayesmf.ratings import Ratings
+from bayesmf.seeds import fresh_seed, generator
 from bayesmf.validation import check_bool, check_integer, check_number, check_seed, fail
 
 DENSE_CELLS = 4_000_000
-"""Up to this size cells are drawn exactly without replacement from the whole table."""
+"""Up to this size, or when a quarter of all cells is wanted, cells are drawn exactly without
+replacement from the whole table; drawing with replacement would find few new ones."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def simulate(
         round_to = check_number(round_to, "round_to", function, above=0)
     if n_ratings > n_users * n_items:
         fail("n_ratings", function, f"at most the {n_users * n_items:,} cells", n_ratings)
-    rng = np.random.default_rng(check_seed(random_seed, function))
+    rng = generator(fresh_seed(check_seed(random_seed, function)), "simulate")
     # sd of u.v with independent N(0, s^2) coordinates is s^2 sqrt(K).
     spread = np.sqrt(interaction_sd / np.sqrt(max(n_factors, 1)))
     user_factors, item_factors = (
@@ -138,7 +140,7 @@ def _observed_cells(
     # Log-normal weights have the long tail of real activity; a cell's weight is the product.
     weights = [np.exp(activity_sd * rng.standard_normal(n)) for n in (n_users, n_items)]
     n_cells = n_users * n_items
-    if n_cells <= DENSE_CELLS:
+    if n_cells <= DENSE_CELLS or 4 * n_ratings > n_cells:
         # Weighted sampling without replacement by exponential races (Efraimidis & Spirakis 2006).
         race = rng.standard_exponential(n_cells) / np.outer(*weights).ravel()
         keys = np.argpartition(race, n_ratings - 1)[:n_ratings]

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from bayesmf.ratings import Ratings
+from bayesmf.ratings import Ratings, split_note
+from bayesmf.seeds import fresh_seed, generator
 from bayesmf.tables import TABLE_TYPES, encode_ids, read_columns
 from bayesmf.validation import Described, check_integer, check_number, check_seed, fail
 
@@ -55,11 +56,11 @@ def train_test_split[T](
     """
     function = "train_test_split"
     share = check_number(test_size, "test_size", function, above=0, below=1)
-    seed = check_seed(random_seed, function)
+    seed = fresh_seed(check_seed(random_seed, function))
     n = _length(ratings, function)
     if n < 2:
-        fail("ratings", function, "a table with at least two ratings", Described(f"{n}"))
-    order = np.random.default_rng(seed).permutation(n)
+        fail("ratings", function, "a table with at least two ratings", n)
+    order = generator(seed, "split").permutation(n)
     n_test = min(max(round(share * n), 1), n - 1)
     note = f"train_test_split(test_size={share:g}, random_seed={seed})"
     return _parts(ratings, np.sort(order[:n_test]), n, note)
@@ -97,11 +98,11 @@ def kfold[T](
     """
     function = "kfold"
     check_integer(n_splits, "n_splits", function, minimum=2)
-    seed = check_seed(random_seed, function)
+    seed = fresh_seed(check_seed(random_seed, function))
     n = _length(ratings, function)
     if n < n_splits:
         fail("n_splits", function, f"at most the number of ratings, {n}", n_splits)
-    order = np.random.default_rng(seed).permutation(n)
+    order = generator(seed, "split").permutation(n)
     return (
         _parts(
             ratings,
@@ -144,10 +145,10 @@ def leave_out_per_user[T](ratings: T, *, n: int = 1, random_seed: int | None = N
     """
     function = "leave_out_per_user"
     check_integer(n, "n", function, minimum=1)
-    seed = check_seed(random_seed, function)
+    seed = fresh_seed(check_seed(random_seed, function))
     users = _user_codes(ratings, function)
     # Random order within users: the first n of each user's run are the ones left out.
-    order = np.lexsort((np.random.default_rng(seed).random(len(users)), users))
+    order = np.lexsort((generator(seed, "split").random(len(users)), users))
     counts = np.bincount(users)
     rank = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
     test = np.sort(order[(rank < n) & (counts[users[order]] > n)])
@@ -200,6 +201,8 @@ def split_by_time[T](ratings: T, *, test_size: float = 0.1) -> tuple[T, T]:
         got = Described(f"{times[missing[0]]!s} in row {missing[0]}")
         fail("ratings", function, "a table with a timestamp in every row", got)
     n = len(times)
+    if n < 2:
+        fail("ratings", function, "a table with at least two ratings", n)
     n_test = min(max(round(share * n), 1), n - 1)
     # Strictly later than the last training moment: ties with it stay in training.
     test = np.flatnonzero(times > np.sort(times)[n - n_test - 1])
@@ -232,7 +235,7 @@ def _take(ratings: Any, rows: np.ndarray, note: str) -> Any:
         return ratings.take(rows, note)
     if isinstance(ratings, pd.DataFrame):
         part = ratings.iloc[rows].copy()
-        part.attrs["bayesmf_split"] = note
+        part.attrs["bayesmf_split"] = split_note(note, len(part))
         return part
     if scipy.sparse.issparse(ratings):
         coo: Any = ratings.tocoo()  # type: ignore[attr-defined]

@@ -39,6 +39,9 @@ TABLE_TYPES = (
 )
 
 
+_INT64 = np.iinfo(np.int64)
+
+
 class Columns(NamedTuple):
     """Plain columns of one table, all of length n; `names` says what the table called them."""
 
@@ -55,6 +58,7 @@ def read_columns(
     function: str,
     *,
     names: Mapping[str, str | None] | None = None,
+    prefer: Mapping[str, str] | None = None,
     with_rating: bool = True,
 ) -> Columns:
     """Find the columns of `table`; a column that is missing is an error that lists what is there.
@@ -66,21 +70,23 @@ def read_columns(
     argument, function : str
         Named in errors.
     names : mapping, optional
-        Column names by role ("user", "item", "rating", "timestamp") that win over the aliases.
+        Column names by role ("user", "item", "rating", "timestamp") that must be there.
+    prefer : mapping, optional
+        Column names by role that win over the aliases if they are there.
     with_rating : bool, default True
         Whether a rating column must be there.
     """
+    given = [f"{role}_col={name!r}" for role, name in (names or {}).items() if name is not None]
+    if given and (scipy.sparse.issparse(table) or isinstance(table, tuple)):
+        must = f"a DataFrame when columns are named ({', '.join(given)})"
+        fail(argument, function, must, Described(type(table).__name__), TypeError)
     if scipy.sparse.issparse(table):
-        coo = scipy.sparse.coo_array(table)  # type: ignore[call-overload]
-        rows, cols = (np.asarray(part, dtype=np.int64) for part in (coo.row, coo.col))
-        return Columns(rows, cols, np.asarray(coo.data), None, {})
+        return _from_sparse(table, argument, function)
     if isinstance(table, tuple) and not hasattr(table, "_fields"):
         return _from_arrays(table, argument, function, with_rating=with_rating)
-    try:
-        frame = nw.from_native(table, eager_only=True)  # type: ignore[call-overload]
-    except TypeError:
-        fail(argument, function, TABLE_TYPES, Described(type(table).__name__), TypeError)
-    wanted = dict(names or {})
+    frame = _open_frame(table, argument, function)
+    wanted: dict[str, str | None] = dict(names or {})
+    wanted |= {role: name for role, name in (prefer or {}).items() if name in frame.columns}
     found: dict[str, str] = {}
     for role in ("user", "item", "rating", "timestamp"):
         name = _find(frame.columns, role, wanted.get(role), argument, function)
@@ -92,16 +98,40 @@ def read_columns(
             fail(argument, function, must, Described(f"no '{role}' column"))
         if name is not None:
             found[role] = name
-    columns = {role: frame[name].to_numpy() for role, name in found.items()}
+            dtype = frame.get_column(name).dtype
+            if role in ("user", "item") and getattr(dtype, "time_zone", None) is not None:
+                must = f"a table whose '{name}' ids have no time zone"
+                fail(argument, function, must, Described(str(dtype)), TypeError)
+    columns = {role: frame.get_column(name).to_numpy() for role, name in found.items()}
     return Columns(
         columns["user"], columns["item"], columns.get("rating"), columns.get("timestamp"), found
     )
 
 
+def _open_frame(table: Any, argument: str, function: str) -> nw.DataFrame[Any]:
+    try:
+        frame = nw.from_native(table, eager_only=True)
+        list(frame.columns)  # pandas allows a name twice, and only now is it seen
+    except TypeError:
+        fail(argument, function, TABLE_TYPES, Described(type(table).__name__), TypeError)
+    except nw.exceptions.DuplicateError:
+        must = "a table whose columns have different names"
+        fail(argument, function, must, Described(", ".join(map(str, table.columns))))
+    return frame
+
+
+def _from_sparse(table: Any, argument: str, function: str) -> Columns:
+    if table.ndim != 2:
+        fail(argument, function, "a sparse array of users by items", Described("one row"))
+    coo = scipy.sparse.coo_array(table)
+    rows, cols = (np.asarray(part, dtype=np.int64) for part in (coo.row, coo.col))
+    return Columns(rows, cols, np.asarray(coo.data), None, {})
+
+
 def _from_arrays(
     arrays: tuple[Any, ...], argument: str, function: str, *, with_rating: bool
 ) -> Columns:
-    columns = [_as_column(values) for values in arrays]
+    columns: list[np.ndarray] = [_as_column(values) for values in arrays]
     if len(columns) not in ((3, 4) if with_rating else (2, 3, 4)):
         must = "a tuple of arrays (users, items, ratings) or (users, items, ratings, timestamps)"
         fail(argument, function, must, Described(f"{len(columns)} arrays"))
@@ -112,9 +142,11 @@ def _from_arrays(
     return Columns(columns[0], columns[1], rest[0], rest[1], {})
 
 
-def _as_column(values: Any) -> np.ndarray:
+def _as_column(values: Any) -> Any:
     if isinstance(values, (pd.Series, pd.Index)):
         return values.to_numpy()
+    if isinstance(values, np.ma.MaskedArray):  # what is masked is missing, and will be named
+        values = np.ma.filled(values.astype(float), np.nan)
     if isinstance(values, (list, tuple)) and any(isinstance(value, str) for value in values):
         # np.asarray(["a", 3]) would turn 3 into "3"; as objects, mixed ids are seen and named.
         return np.asarray(values, dtype=object)
@@ -156,13 +188,13 @@ def check_ids(values: np.ndarray, column: str, argument: str, function: str) -> 
     if values.ndim != 1:
         fail(argument, function, must, Described(f"an array of shape {values.shape}"))
     if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    if values.dtype.kind == "U":
+        return _as_int64(values, must, argument, function)
+    if values.dtype.kind in "UT":
         return values.astype(object)
     missing = np.flatnonzero(pd.isna(values))
     if missing.size:
         row = int(missing[0])
-        got = Described(f"{values[row]!r} in row {row}")
+        got = Described(f"{_plain(values[row])!r} in row {row}")
         fail(argument, function, f"{must}, none missing", got)
     if values.dtype.kind == "M" or len(values) == 0:
         return values
@@ -171,23 +203,43 @@ def check_ids(values: np.ndarray, column: str, argument: str, function: str) -> 
     return _check_objects(values, must, argument, function)
 
 
+def _as_int64(values: np.ndarray, must: str, argument: str, function: str) -> np.ndarray:
+    if len(values) and (int(values.max()) > _INT64.max or int(values.min()) < _INT64.min):
+        row = int(np.argmax([abs(int(value)) for value in values]))
+        got = Described(f"{int(values[row])} in row {row}")
+        fail(argument, function, f"{must} (an int within 64 bits, or a str)", got)
+    return values.astype(np.int64)
+
+
 def _check_objects(values: np.ndarray, must: str, argument: str, function: str) -> np.ndarray:
-    kinds: dict[type | tuple[type, ...], str] = {
-        str: "object",
-        (int, np.integer): "int64",
-        (dt.date, np.datetime64): "datetime64[ns]",
-    }
+    kinds: tuple[type | tuple[type, ...], ...] = (
+        str,
+        (int, np.integer),
+        (dt.date, np.datetime64),
+    )
     first = next((kind for kind in kinds if isinstance(values[0], kind)), None)
     for row, value in enumerate(values):
         if first is None or isinstance(value, bool) or not isinstance(value, first):
             _refuse_id(value, row, must, argument, function)
-    return values.astype(kinds[first])  # type: ignore[index]
+        if getattr(value, "tzinfo", None) is not None:
+            got = Described(f"{value!s} in row {row}")
+            fail(argument, function, f"{must}, without a time zone", got, TypeError)
+    if first is str:
+        return values
+    if first == (int, np.integer):
+        return _as_int64(values, must, argument, function)
+    # Microseconds reach from year 1 to 9999, as datetime does; nanoseconds wrap around.
+    return values.astype("datetime64[us]")
 
 
 def _refuse_id(value: object, row: int, must: str, argument: str, function: str) -> NoReturn:
     must += ", all of one kind (a float id such as 7.0 becomes an int by .astype(int))"
-    got = Described(f"{value!r} ({type(value).__name__}) in row {row}")
+    got = Described(f"{_plain(value)!r} ({type(value).__name__}) in row {row}")
     fail(argument, function, must, got, TypeError)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def lookup_ids(
@@ -201,8 +253,8 @@ def lookup_ids(
     if len(values) and values.dtype.kind != known.to_numpy().dtype.kind:
         kinds = {"i": "int", "M": "datetime", "O": "str"}
         want = kinds.get(known.to_numpy().dtype.kind, "str")
-        must = f"a table whose '{column}' ids are {want}, as in the training ratings"
-        fail(argument, function, must, Described(f"{values[0]!s} in row 0"), TypeError)
+        must = f"given '{column}' ids that are {want}, as in the training ratings"
+        fail(argument, function, must, Described(f"{_plain(values[0])!r} in row 0"), TypeError)
     return known.get_indexer(pd.Index(values))
 
 
@@ -218,7 +270,7 @@ def check_values(values: np.ndarray, column: str, argument: str, function: str) 
                 fail(argument, function, must, Described(f"{value!r} in row {row}"))
             is_bool = type(value) in (bool, np.bool_)
             if is_bool or not isinstance(value, numbers.Real):
-                got = Described(f"{value!r} ({type(value).__name__}) in row {row}")
+                got = Described(f"{_plain(value)!r} ({type(value).__name__}) in row {row}")
                 fail(argument, function, must, got, TypeError)
     with np.errstate(over="ignore"):
         numeric = values.astype(np.float32)

@@ -81,7 +81,7 @@ def check_number(
         fail(argument, function, must, value, TypeError)
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         fail(argument, function, must, value, TypeError)
     inside = (
         math.isfinite(number)
@@ -122,6 +122,8 @@ def check_seed(value: object, function: str) -> int | None:
         fail("random_seed", function, must, value, TypeError)
     if seed < 0:
         fail("random_seed", function, must, seed)
+    if seed >= 2**63:  # it is stored as a 64-bit integer
+        fail("random_seed", function, f"{must} below 2**63", seed)
     return seed
 
 
@@ -133,8 +135,8 @@ def check_bytes(value: object, argument: str, function: str) -> int:
         if match is None:
             fail(argument, function, must, value)
         size = int(float(match[1]) * _BYTES[match[2] or ""])
-    elif isinstance(value, int) and not isinstance(value, bool):
-        size = value
+    elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        size = int(value)
     else:
         fail(argument, function, must, value, TypeError)
     if size <= 0:

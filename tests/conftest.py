@@ -8,10 +8,15 @@ import os
 import pathlib
 
 import pytest
+import scipy.linalg  # noqa: F401 - its BLAS is another than NumPy's, and must be there to be limited
+from threadpoolctl import threadpool_limits
 
 import bayesmf
 
 FALSE_FAILURE_RATE = 1e-5
+# The suite runs in several processes, and BLAS threads that wait for one another are slower than
+# none: on matrices of order three a hundred times.
+threadpool_limits(1, user_api="blas")
 
 
 @pytest.fixture

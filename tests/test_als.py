@@ -78,7 +78,7 @@ def test_centre(truth):
 
 
 def test_auto_chooses_the_best_tried_on_held_out_ratings(als, split):
-    tried = als.tried[als.tried["reg"] > 0]
+    tried = als.tried[als.tried["n_factors"] == 2]
     best = tried.loc[tried["rmse"].idxmin()]
     assert (als.reg, als.reg_bias) == (best["reg"], best["reg_bias"])
     assert als.sigma == best["rmse"]
@@ -91,7 +91,7 @@ def test_sigma_is_the_error_on_held_out_ratings(truth, split):
     """Training residuals are smaller: an interval from them would be too narrow."""
     train, test = split
     als = bayesmf.fit_als(train, n_factors=2, random_seed=2, progressbar=False)
-    pairs = train.pairs(test, "pairs", "predict")
+    pairs = train.pairs(test, "pairs", "predict", with_rating=True)
     test_rmse = np.sqrt(np.mean((als.cell_means(pairs) - pairs.ratings) ** 2))
     train_rmse = np.sqrt(np.mean((als._means(train.users, train.items) - train.values) ** 2))
     assert train_rmse < 0.9 * test_rmse
@@ -125,3 +125,33 @@ def test_stopping_early_is_said(truth):
             truth.ratings, reg=1.0, reg_bias=1.0, max_iter=1, random_seed=1, progressbar=False
         )
     assert len(als.loss) == 3
+
+
+def test_sigma_is_that_of_the_model_itself():
+    """Without a penalty on factors as with a tiny one; the bias-only search is another model."""
+    dense = bayesmf.simulate(60, 50, 3000, n_factors=3, noise_sd=0.2, random_seed=1).ratings
+    sigmas = [
+        bayesmf.fit_als(dense, n_factors=3, reg=reg, random_seed=1, progressbar=False).sigma
+        for reg in (0.0, 1e-9)
+    ]
+    assert sigmas[0] == pytest.approx(sigmas[1], rel=0.02)
+    assert 0.2 < sigmas[0] < 0.26
+
+
+def test_a_validation_fit_without_solution_is_an_error():
+    """The whole table may be solvable where nine tenths of it are not."""
+    frame = bayesmf.simulate(12, 10, 120, n_factors=2, random_seed=3).ratings.to_frame()
+    with pytest.raises(ValueError, match="without its validation part.*Give positive 'reg'"):
+        bayesmf.fit_als(
+            frame, n_factors=3, reg=0, reg_bias=0, validation_size=0.9, random_seed=0,
+            progressbar=False,
+        )  # fmt: skip
+
+
+def test_ratings_without_noise_can_be_compared():
+    users, items = np.divmod(np.arange(200), 10)
+    frame = bayesmf.Ratings((users, items, users * 0.1 + items)).to_frame()
+    train, test = bayesmf.train_test_split(frame, random_seed=1)
+    bias = bayesmf.fit_bias(train, reg_bias=0.001, random_seed=1, progressbar=False)
+    table = bayesmf.compare({"bias": bias}, test).table
+    assert np.isfinite(table.to_numpy(float)).all()

@@ -12,7 +12,7 @@ import pytest
 import bayesmf
 
 PUBLIC = [
-    "BPMF", "Comparison", "GammaPrior", "NormalWishart", "PointEstimate", "Posterior", "Ratings",
+    "Comparison", "GammaPrior", "NormalWishart", "PointEstimate", "Posterior", "Ratings",
     "Simulation", "compare", "fit_als", "fit_bias", "fit_bpmf", "kfold", "leave_out_per_user",
     "load_flixster", "load_insteval", "load_movielens", "load_ratings", "published_2008",
     "simulate", "split_by_time", "train_test_split",

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 
 import bayesmf
 from bayesmf import GammaPrior, NormalWishart, Ratings, fit_als, fit_bias, fit_bpmf
@@ -47,6 +48,33 @@ TABLES = {
     "None": (None, TypeError, "must be a DataFrame .* Got NoneType"),
     "two arrays": (([1], [2]), ValueError, "Got 2 arrays"),
     "ragged arrays": (([1, 2], [2, 3], [1.0]), ValueError, "arrays of one length"),
+    "huge ids": (
+        GOOD.assign(user=GOOD["user"].to_numpy(np.uint64) + np.uint64(2**63)),
+        ValueError,
+        "an int within 64 bits",
+    ),
+    "huger ids": (GOOD.assign(item=[2**70] * len(GOOD)), ValueError, "an int within 64 bits"),
+    "time zone": (
+        GOOD.assign(user=pd.to_datetime(GOOD["user"], utc=True)),
+        TypeError,
+        "no time zone",
+    ),
+    "time zones": (
+        GOOD.assign(user=list(pd.to_datetime(GOOD["user"], utc=True).astype(object))),
+        TypeError,
+        "time zone",
+    ),
+    "a name twice": (
+        GOOD.set_axis(["user", "item", "item"], axis=1),
+        ValueError,
+        "columns have different names. Got user, item, item",
+    ),
+    "masked ratings": (
+        (GOOD["user"], GOOD["item"], np.ma.masked_less(GOOD["rating"].to_numpy(), 3)),
+        ValueError,
+        "Got nan in row",
+    ),
+    "one sparse row": (scipy.sparse.coo_array([1.0, 2.0]), ValueError, "users by items"),
     "two-dimensional": ((np.eye(3), [1, 2, 3], [1, 2, 3]), ValueError, "Got an array of shape"),
 }
 
@@ -90,8 +118,11 @@ ARGUMENTS = [
     (fit_bpmf, {"memory_budget": "1KB"}, ValueError, "at least .*MB, what one draw of each"),
     (fit_bpmf, {"progressbar": "yes"}, TypeError, "True or False. Got 'yes'"),
     (fit_bpmf, {"test": GOOD.drop(columns="user")}, ValueError, "Got no 'user' column"),
-    (fit_bpmf, {"test": GOOD.drop(columns="rating")}, ValueError, "a 'rating' column"),
-    (fit_bpmf, {"test": GOOD.astype({"user": str})}, TypeError, "'user' ids are int"),
+    (fit_bpmf, {"test": GOOD.drop(columns="rating")}, ValueError, "Got no 'rating' column"),
+    (fit_bpmf, {"test": GOOD[:0]}, ValueError, "at least one rating. Got no rows"),
+    (fit_bpmf, {"random_seed": 2**70}, ValueError, "below 2**63. Got 1180591620717411303424"),
+    (fit_bpmf, {"memory_budget": None}, TypeError, "a positive number of bytes"),
+    (fit_bpmf, {"test": GOOD.astype({"user": str})}, TypeError, "'user' ids that are int"),
     (fit_als, {"n_factors": -1}, ValueError, "a non-negative integer. Got -1"),
     (fit_als, {"n_factors": 0, "biases": False}, ValueError, "nothing would be left. Got 0"),
     (fit_als, {"reg": -1}, ValueError, "at least 0. Got -1"),
@@ -119,7 +150,7 @@ def test_arguments(fit, arguments, error, message):
 
 
 def test_als_without_penalty_says_what_to_do():
-    with pytest.raises(ValueError, match=r"no unique least squares solution.*Give positive 'reg'"):
+    with pytest.raises(ValueError, match="cannot solve with these penalties.*Give positive 'reg'"):
         fit_als(GOOD, n_factors=15, reg=0, reg_bias=0, progressbar=False)
 
 
@@ -137,6 +168,7 @@ def test_als_without_penalty_says_what_to_do():
         (lambda: bayesmf.published_2008(0), "'n_factors' argument of published_2008"),
         (lambda: Ratings(GOOD, duplicates="first"), "'duplicates' argument of Ratings"),
         (lambda: Ratings(GOOD, user_col="who"), "the user column 'who'"),
+        (lambda: Ratings(([1], [2], [3]), user_col="x"), "a DataFrame when columns are named"),
         (lambda: bayesmf.simulate(3, 3, 10), "at most the 9 cells. Got 10"),
         (lambda: bayesmf.simulate(0, 3, 1), "'n_users' argument of simulate"),
         (lambda: bayesmf.simulate(3, 3, 3, noise_sd=-1), "'noise_sd' argument of simulate"),
@@ -155,9 +187,10 @@ PREDICTIONS = [
     ({"clip": (5, 1)}, ValueError, "'clip' argument of predict"),
     ({"round_to": 0}, ValueError, "'round_to' argument of predict"),
     ({"pairs": [(1, 2, 3)]}, TypeError, "list of [(]user, item[)] tuples. Got .* at position 0"),
-    ({"pairs": [("1", 2)]}, TypeError, "'user' ids are int, as in the training ratings"),
+    ({"pairs": [("1", 2)]}, TypeError, "'user' ids that are int, as in the training ratings"),
     ({"pairs": pd.DataFrame({"user": [1]})}, ValueError, "no 'item' column"),
     ({"pairs": 5}, TypeError, "'pairs' argument of predict"),
+    ({"pairs": ((1, 2), (3, 4))}, TypeError, "list of [(]user, item[)] tuples. Got a tuple"),
 ]
 
 
@@ -175,7 +208,7 @@ def test_lists(posterior, als):
             model.recommend([0], n=0)
         with pytest.raises(TypeError, match="'exclude_seen' argument of recommend"):
             model.recommend([0], exclude_seen=None)
-        with pytest.raises(TypeError, match="'user' ids are int"):
+        with pytest.raises(TypeError, match="'user' ids that are int"):
             model.recommend(["0"])
         with pytest.raises(ValueError, match="one of the items of the training ratings. Got 999"):
             model.similar_items(999)
@@ -187,8 +220,12 @@ def test_compare(posterior, split):
     with pytest.raises(TypeError, match="'models' argument of compare"):
         bayesmf.compare({}, split[1])
     with pytest.raises(TypeError, match="'x': int"):
-        bayesmf.compare({"x": 3}, split[1])
-    with pytest.raises(ValueError, match="'rating' column and rows"):
+        bayesmf.compare({"good": posterior, "x": 3}, split[1])
+    with pytest.raises(TypeError, match="'clip' argument of compare"):
+        bayesmf.compare({"x": posterior}, split[1], clip=(2, 3))
+    with pytest.raises(ValueError, match="'draws' argument of compare"):
+        bayesmf.compare({"x": posterior}, split[1], draws=1)
+    with pytest.raises(ValueError, match="no 'rating' column"):
         bayesmf.compare({"x": posterior}, split[1].to_frame().drop(columns="rating"))
     with pytest.raises(ValueError, match="no 'user' column"):
         bayesmf.compare({"x": posterior}, split[1].to_frame().drop(columns="user"))

@@ -4,6 +4,8 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import bayesmf
@@ -68,8 +70,9 @@ def test_predicts_known_and_unknown_ids(fit, table):
 def test_any_table_gives_the_same_bits(fit, table):
     cells = [(1, 2), (5, 3)]
     expected = numbers(fit(table), cells)
+    frames = [pl.from_pandas(table), pa.Table.from_pandas(table, preserve_index=False)]
     arrays = tuple(table[column].to_numpy() for column in ("user", "item", "rating"))
-    for other in (bayesmf.Ratings(table), table[::-1], arrays):
+    for other in (bayesmf.Ratings(table), table[::-1], arrays, *frames):
         np.testing.assert_array_equal(numbers(fit(other), cells), expected)
 
 
@@ -82,13 +85,29 @@ def test_order_preserving_relabelling_gives_the_same_bits(fit, table):
     np.testing.assert_array_equal(found, expected)
 
 
+def test_ids_may_be_dates(fit, table):
+    days = table.assign(
+        user=np.datetime64("2020-01-01") + table["user"].to_numpy().astype("timedelta64[D]")
+    )
+    expected = numbers(fit(table), [(1, 2), (999, 2)])
+    result = fit(days)
+    cells = pd.DataFrame({"user": ["2020-01-02", "2029-01-01"], "item": [2, 2]})
+    cells["user"] = pd.to_datetime(cells["user"])
+    np.testing.assert_array_equal(numbers(result, cells), expected)
+    again = pickle.loads(pickle.dumps(result))
+    lists = again.recommend(cells["user"], n=2)
+    assert lists["user"].tolist() == [cells["user"][0]] * 2 + [cells["user"][1]] * 2
+
+
 def test_input_is_not_changed(fit, table):
     before = table.copy()
     fit(table)
     pd.testing.assert_frame_equal(table, before)
 
 
-def test_seeds_and_cores(fit, table, name):
+def test_seeds_and_cores(fit, table, name, monkeypatch):
+    monkeypatch.setattr("bayesmf.kernels.blocks.RATINGS_PER_BLOCK", 60)  # several blocks a side
+    monkeypatch.setitem(QUICK, "chains", 1)  # cores to spare for them
     cells = [(1, 2), (5, 3), (999, 2)]
     expected = numbers(fit(table, cores=1), cells)
     for cores in (1, 2, 3):

@@ -174,6 +174,14 @@ def test_streams_are_addressed():
         assert not np.isin(other.standard_normal(5), first).any()
 
 
+def test_stream_keys_keep_all_their_bits():
+    """A list of two words with one above 2^63 would become floats on its way into NumPy."""
+    for seed in range(6):
+        streams = Streams.of_chain(seed, 0)
+        state = streams.generator(1, Purpose.ALPHA).bit_generator.state["state"]
+        assert state["key"].tolist() == list(streams.key)
+
+
 def test_published_model_is_that_of_the_paper():
     arguments = published_2008(n_factors=4)
     prior = arguments["prior"].resolve(n_rows=100, n_factors=4, biases=False)

@@ -5,6 +5,7 @@ import datetime as dt
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 import scipy.sparse
 
@@ -159,6 +160,35 @@ def test_pairs_find_codes_and_keep_the_index():
     tuples = ratings.pairs([("ann", 3), ("zoe", 1)], "pairs", "predict")
     assert (tuples.users.tolist(), tuples.items.tolist()) == ([0, -1], [2, 0])
     assert len(ratings.pairs([], "pairs", "predict").users) == 0
+
+
+def test_ratings_of_ratings():
+    named = Ratings(TABLE.set_axis(["who", "what", "how"], axis=1), user_col="who",
+                    item_col="what", rating_col="how")  # fmt: skip
+    assert Ratings(named).fingerprint == named.fingerprint
+    pairs = Ratings(TABLE).pairs(named, "pairs", "predict")
+    assert (pairs.users >= 0).all()
+    arrow = pa.table({"who": ["ann"], "what": [3]})
+    assert named.pairs(arrow, "pairs", "predict").users.tolist() == [0]
+
+
+def test_pairs_do_not_need_their_ratings():
+    pairs = Ratings(TABLE).pairs(TABLE.assign(rating=np.nan), "pairs", "predict")
+    assert pairs.ratings is None
+    assert (pairs.users >= 0).all()
+
+
+def test_integer_column_names():
+    table = TABLE.set_axis([0, 1, 2], axis=1)
+    assert cells(Ratings(table, user_col=0, item_col=1, rating_col=2)) == EXPECTED
+
+
+def test_nulls_of_polars_are_named():
+    table = pl.DataFrame({"user": [1, None, 2], "item": [1, 2, 3], "rating": [1.0, 2.0, None]})
+    with pytest.raises(ValueError, match="'user' ids .* none missing. Got nan in row 1"):
+        Ratings(table.with_columns(rating=pl.Series([1.0, 2.0, 3.0])))
+    with pytest.raises(ValueError, match="'rating' column .* Got nan in row 2"):
+        Ratings(table.with_columns(user=pl.Series([1, 2, 3])))
 
 
 def test_representations():

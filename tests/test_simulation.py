@@ -51,3 +51,8 @@ def test_seeds_and_rounding():
     np.testing.assert_array_equal(halves * 2, np.round(halves * 2))
     full = bayesmf.simulate(10, 10, 100, random_seed=1).ratings
     assert len(full) == 100
+
+
+def test_nearly_full_large_tables_end():
+    full = bayesmf.simulate(2100, 2000, 4_100_000, random_seed=1).ratings
+    assert len(full) == 4_100_000

@@ -107,8 +107,10 @@ MAKE_TIMES = {
 def test_notes_reach_ratings(frame):
     _, test = train_test_split(frame, test_size=0.25, random_seed=1)
     note = "test of train_test_split(test_size=0.25, random_seed=1)"
-    assert test.attrs["bayesmf_split"] == note
     assert bayesmf.Ratings(test).note == note
+    assert bayesmf.Ratings(bayesmf.Ratings(test).to_frame()).note == note
+    # A filtered part is no longer what the splitter made.
+    assert bayesmf.Ratings(test[test["rating"] > 3]).note == ""
     assert (
         bayesmf.train_test_split(bayesmf.Ratings(frame), test_size=0.25, random_seed=1)[1].note
         == note
@@ -129,6 +131,7 @@ def test_notes_reach_ratings(frame):
         (lambda t: leave_out_per_user(t, n=1000), "'n' argument of leave_out_per_user"),
         (lambda t: split_by_time(t.drop(columns="timestamp")), "'timestamp' column"),
         (lambda t: split_by_time(t.assign(timestamp=1)), "'test_size' argument of split_by_time"),
+        (lambda t: split_by_time(t[:0]), "'ratings' argument of split_by_time"),
         (lambda t: train_test_split(3), "'ratings' argument of train_test_split"),
     ],
 )

@@ -65,20 +65,21 @@ class Recorder:
         self.moments, self.draws = moments, draws
         n, m, k, d = ratings.n_users, ratings.n_items, model.n_factors, model.n_coordinates
         self.n_ratings = len(ratings)
-        per_draw = 4 * ((n + m) * d + 2 * d * (d + 1) + 1)
+        per_draw = 4 * ((n + m) * d + 2 * d * (d + 1)) + 8
         per_chain = memory_budget // (per_draw * chains)
         if per_chain < 1:
             need = per_draw * chains / 1e6
             must = f"at least {need:.3g}MB, what one draw of each of {chains} chains takes"
             fail("memory_budget", function, must, Described(f"{memory_budget / 1e6:g}MB"))
         self.thin = -(-draws // per_chain)
-        kept = draws // self.thin
+        kept = -(-draws // self.thin)
 
         def every(*shape: int) -> np.ndarray:
             return np.empty((chains, draws, *shape))
 
         def thinned(*shape: int) -> np.ndarray:
-            return np.empty((chains, kept, *shape), dtype=np.float32)
+            # A scalar a draw costs nothing, and a tiny noise overflows in float32.
+            return np.empty((chains, kept, *shape), dtype=np.float32 if shape else np.float64)
 
         self.posterior: dict[str, np.ndarray] = {
             "alpha": every(),
@@ -141,7 +142,8 @@ class Recorder:
         self.stats["seconds"][at] = seconds
         if self.test is not None:
             self._record_test(at, users, items)
-        if (draw + 1) % self.thin == 0:
+        # The first of every `thin`: an interrupted run has a row for its draws, however few.
+        if draw % self.thin == 0:
             kept = (chain, draw // self.thin)
             self._record_factors(kept, state, users, items)
 
@@ -180,7 +182,7 @@ class Recorder:
 
     def trimmed(self, draws: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Posterior, factors and statistics of the first `draws` draws of every chain."""
-        kept = draws // self.thin
+        kept = -(-draws // self.thin)
         return (
             {name: array[:, :draws] for name, array in self.posterior.items()},
             {name: array[:, :kept] for name, array in self.factors.items()},

@@ -59,7 +59,7 @@ def build_tree(
     }
     every = coords | {"draw": np.arange(draws)}
     # Thinned draws keep the numbers that they had among all draws.
-    thinned = coords | {"draw": np.arange(1, kept + 1) * recorder.thin - 1}
+    thinned = coords | {"draw": np.arange(kept) * recorder.thin}
     attributes = {
         "schema_version": SCHEMA_VERSION,
         "bayesmf_version": version("bayesmf"),

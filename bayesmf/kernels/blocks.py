@@ -52,10 +52,10 @@ class Data(NamedTuple):
         return cls(sides[0], sides[1], has_bias)
 
 
-def row_blocks(side: Side, ratings_per_block: int = RATINGS_PER_BLOCK) -> tuple[range, ...]:
+def row_blocks(side: Side, ratings_per_block: int | None = None) -> tuple[range, ...]:
     """Cut rows into runs of about equal work; a row without its share of ratings still costs."""
     work = np.cumsum(np.diff(side.indptr) + 8)
-    n_blocks = max(1, round(float(work[-1]) / ratings_per_block))
+    n_blocks = max(1, round(float(work[-1]) / (ratings_per_block or RATINGS_PER_BLOCK)))
     cuts = np.searchsorted(work, work[-1] * np.arange(1, n_blocks) / n_blocks, side="right")
     edges = np.unique(np.concatenate([[0], cuts, [side.n_rows]]))
     return tuple(range(int(a), int(b)) for a, b in pairwise(edges))

@@ -38,5 +38,6 @@ class Streams(NamedTuple):
     def generator(self, sweep: int, purpose: Purpose, block: int = 0) -> np.random.Generator:
         """Start the stream for one purpose, sweep and block of rows."""
         # The lowest counter word runs on as numbers are drawn; 2^64 of them never reach the next.
-        counter = [0, block, int(purpose), sweep]
-        return np.random.Generator(np.random.Philox(key=self.key, counter=counter))
+        counter = np.array([0, block, int(purpose), sweep], dtype=np.uint64)
+        key = np.array(self.key, dtype=np.uint64)  # a list would pass through float64
+        return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayesmf.evaluation import INTERVALS
 from bayesmf.plots.style import grid, ink, key, looks, prepare, styled
-from bayesmf.validation import Described, check_bool, check_integer, fail
+from bayesmf.validation import check_bool, check_integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,9 +59,8 @@ def coverage_curve(model: Predictor, test: object, *, draws: int = 200) -> pd.Se
     """
     function = "coverage_curve"
     check_integer(draws, "draws", function, minimum=2)
-    pairs = model.ratings.pairs(test, "test", function)
-    if pairs.ratings is None or len(pairs.ratings) == 0:
-        fail("test", function, "a table with a 'rating' column and rows", Described("no ratings"))
+    pairs = model.ratings.pairs(test, "test", function, with_rating=True)
+    assert pairs.ratings is not None  # noqa: S101 - asked for
     truth = pairs.ratings.astype(np.float64)
 
     def centrality(cells: slice, mixture: Mixture) -> np.ndarray:

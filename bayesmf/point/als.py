@@ -20,6 +20,7 @@ import numpy as np
 from bayesmf.kernels import rows as kernels
 from bayesmf.kernels.blocks import Data, SideData, over_blocks
 from bayesmf.model import WorkingScale
+from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -77,7 +78,7 @@ def solve(
     """
     data = Data.build(ratings, WorkingScale(center, 1.0), biases)
     d = n_factors + biases
-    rng = np.random.default_rng(seed)
+    rng = generator(seed, "als")
     spread = INITIAL_SPREAD * np.sqrt(ratings.sd)
     user_rows = np.zeros((ratings.n_users, d))
     item_rows = spread * rng.standard_normal((ratings.n_items, d))

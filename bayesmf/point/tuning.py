@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayesmf.point.als import Penalty, SingularRowError, Solution, solve
+from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +23,11 @@ MAX_DOUBLINGS = 12
 
 
 class Tuned(NamedTuple):
-    """Chosen penalty, RMSE on the validation part, and every (reg, reg_bias, rmse) tried."""
+    """Chosen penalty, RMSE on the validation part, every (n_factors, reg, reg_bias, rmse) tried."""
 
     penalty: Penalty
     validation_rmse: float
-    tried: list[tuple[float, float, float]]
+    tried: list[tuple[int, float, float, float]]
 
 
 class Settings(NamedTuple):
@@ -56,25 +57,24 @@ def tune(
     The bias penalty is chosen on the bias-only model, which costs little, and the factors' given
     it; each by walking a geometric ladder as long as the error falls, then half a step around.
     """
-    order = np.random.default_rng([settings.seed, 1]).permutation(len(ratings))
+    order = generator(settings.seed, "validation").permutation(len(ratings))
     n_validation = min(max(round(validation_size * len(ratings)), 1), len(ratings) - 1)
     train = ratings.take(order[n_validation:])
     held = np.sort(order[:n_validation])
     held_users = train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]])
     held_items = train.item_ids.get_indexer(ratings.item_ids[ratings.items[held]])
     truth = ratings.values[held].astype(np.float64)
-    tried: list[tuple[float, float, float]] = []
+    tried: list[tuple[int, float, float, float]] = []
 
     def error(reg: float, reg_bias: float, n_factors: int) -> float:
         penalty = Penalty(reg, reg_bias, settings.weighted)
         try:
             solution = fit(train, settings._replace(n_factors=n_factors), penalty, executor)
         except SingularRowError:
-            # Only the caller's own penalties can be this weak: the final fit will say so.
             return math.inf
         means = cell_means(solution, held_users, held_items, n_factors, settings.biases)
         rmse = float(np.sqrt(np.mean((means - truth) ** 2)))
-        tried.append((reg, reg_bias, rmse))
+        tried.append((n_factors, reg, reg_bias, rmse))
         tick(rmse)
         return rmse
 
@@ -87,9 +87,13 @@ def tune(
         start = START[f"{prefix}reg"] * ratings.sd
         chosen = _descend(lambda x: error(x, chosen_bias, settings.n_factors), start)
     penalty = Penalty(chosen, chosen_bias, settings.weighted)
-    known = {(a, b): rmse for a, b, rmse in tried}
-    key = (chosen, chosen_bias)
-    rmse = known[key] if key in known else error(*key, settings.n_factors)
+    known = {(rank, a, b): rmse for rank, a, b, rmse in tried}
+    key = (settings.n_factors, chosen, chosen_bias)
+    rmse = known[key] if key in known else error(chosen, chosen_bias, settings.n_factors)
+    if not math.isfinite(rmse):
+        raise SingularRowError(
+            "without its validation part, the table has a row with fewer ratings than coordinates"
+        )
     return Tuned(penalty, rmse, tried)
 
 

@@ -47,10 +47,10 @@ class Result(ABC):
         if round_to is not None:
             round_to = check_number(round_to, "round_to", "predict", above=0)
         columns = self._intervals(cells.users, cells.items, prob, kind)
-        if bounds is not None:
-            columns["mean"] = np.clip(columns["mean"], *bounds)
         if round_to is not None:
             columns["mean"] = np.round(columns["mean"] / round_to) * round_to
+        if bounds is not None:
+            columns["mean"] = np.clip(columns["mean"], *bounds)
         ids = {"user": cells.user_ids, "item": cells.item_ids}
         return pd.DataFrame(ids | columns, index=cells.labels)
 
@@ -199,7 +199,9 @@ class Result(ABC):
         ['top', 'top', 'top', 'bottom', 'bottom', 'bottom']
         """
         self._needs_factors("top_items")
-        check_integer(factor, "factor", "top_items", maximum=self.n_factors - 1)
+        # Few rows span fewer directions than there are factors.
+        rank = min(self.n_factors, self.ratings.n_users, self.ratings.n_items)
+        check_integer(factor, "factor", "top_items", maximum=rank - 1)
         n = check_integer(n, "n", "top_items", minimum=1)
         turned = ranking.loadings(self._rows())[:, :, factor]
         mean = turned.mean(axis=0)
