@@ -44,7 +44,7 @@ class Predictor(Protocol):
         """Call `function(cells, mixture)` over chunks of cells, with at most `limit` draws."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Models side by side on the same held-out ratings.
 
@@ -68,6 +68,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return f"{_rounded(self.table).T.to_string()}\n{self.protocol}"
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         lines = self.protocol.replace("\n", "<br>")
