@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Progress:
     def __init__(self, tasks: list[str], total: int, *, show: bool, unit: str = "draws") -> None:
         self.tasks, self.total, self.unit = tasks, total, unit
         self.done, self.notes = [0] * len(tasks), [""] * len(tasks)
-        self._show, self._face, self._handle = show, "none", None
+        self._show, self._face = show, "none"
+        self._handle: Any = None
         self._bars: Any = None
         self._started = self._drawn = 0.0
 
@@ -37,10 +39,9 @@ class Progress:
         if not self._show:
             return self
         if _in_notebook():
-            from IPython.display import HTML, display  # noqa: PLC0415 - only where it runs
-
             self._face = "notebook"
-            self._handle = display(HTML(self._html()), display_id=True)
+            shown: Any = import_module("IPython.display")  # only where it runs
+            self._handle = shown.display(shown.HTML(self._html()), display_id=True)
         else:
             self._face = "terminal"
             self._start_bars()
@@ -79,11 +80,9 @@ class Progress:
         return f"{self.done[task] / max(elapsed, 1e-9):.0f} {self.unit}/s"
 
     def _redraw(self) -> None:
-        from IPython.display import HTML  # noqa: PLC0415 - only where it runs
-
         self._drawn = time.perf_counter()
         if self._handle is not None:
-            self._handle.update(HTML(self._html()))
+            self._handle.update(import_module("IPython.display").HTML(self._html()))
 
     def _html(self) -> str:
         elapsed = time.perf_counter() - self._started

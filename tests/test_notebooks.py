@@ -57,4 +57,8 @@ def test_quickstart():
     assert rows["CRPS"][1] < rows["CRPS"][0]
     lists = text_of(notebook, "post.recommend(").splitlines()
     assert {line.split()[0] for line in lists if line[:1].isdigit()} == set("01234")
+    fit = next(cell for cell in notebook.cells if "= bayesmf.fit_bpmf(" in cell.source)
+    bars = "".join(out.get("data", {}).get("text/html", "") for out in fit.outputs)
+    assert "max='800'" in bars
+    assert "RMSE 0." in bars
     assert "singular_value[9]" in text_of(notebook, "az.summary(")
