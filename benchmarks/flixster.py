@@ -36,7 +36,8 @@ def measure(settings: Settings) -> Numbers:
         for tune, draws in settings["lengths"]:
             found = _both(train, test, settings["seeds"], n_factors=rank, tune=tune, draws=draws)
             case[f"{tune} + {draws}"] = found
-            progress(f"{data}, K={rank}, {tune} + {draws}:", found)
+            errors = {model: shown(found[model]["rmse"], 4) for model in MODELS}
+            progress(f"{data}, K={rank}, {tune} + {draws}:", errors)
     return numbers
 
 

@@ -68,7 +68,9 @@ def measure(settings: Settings) -> Numbers:
                 kept = fits.setdefault(model, {"rmse": [], "seconds": []})
                 kept["rmse"].append(fit.rmse)
                 kept["seconds"].append(fit.seconds)
-            progress(f"K={rank} seed {seed}:", {name: fit.rmse for name, fit in found.items()})
+            progress(
+                f"K={rank} seed {seed}:", {name: round(fit.rmse, 4) for name, fit in found.items()}
+            )
     return numbers
 
 
