@@ -135,7 +135,7 @@ def fit_bpmf(
     started = time.perf_counter()
     executor = block_executor(chains, cores)
     with executor or nullcontext():
-        engine = ENGINES[backend](executor)
+        engine = ENGINES[backend]._replace(executor=executor)
         recorder = Recorder(
             data, model, working, chains=chains, draws=plan.draws, memory_budget=budget,
             probes=choose_probes(data, probe), test=held_out, moments=engine.moments,

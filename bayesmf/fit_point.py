@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pandas as pd
 
 from bayesmf.checks import check_cores, check_data
-from bayesmf.point.als import SingularRowError
+from bayesmf.point.als import SingularRowError, split_rows
 from bayesmf.point.tuning import Settings, fit, tune
 from bayesmf.progress import Progress
 from bayesmf.results import PointEstimate
@@ -207,12 +207,13 @@ def _fit(
         message = f"ALS reached max_iter={sweeps} before the loss settled to tol={settled:g}."
         warnings.warn(message, stacklevel=3)
     chosen = tuned.penalty
+    user_factors, item_factors, user_bias, item_bias = split_rows(solution, rank, biases)
     return PointEstimate(
         ratings=data,
-        user_factors=solution.user_rows[:, :rank].copy(),
-        item_factors=solution.item_rows[:, :rank].copy(),
-        user_bias=solution.user_rows[:, rank].copy() if biases else None,
-        item_bias=solution.item_rows[:, rank].copy() if biases else None,
+        user_factors=user_factors,
+        item_factors=item_factors,
+        user_bias=user_bias,
+        item_bias=item_bias,
         center=solution.center,
         # Ratings without noise still get an interval, if a thin one.
         sigma=max(tuned.validation_rmse, 1e-9 * data.sd),

@@ -49,8 +49,8 @@ def test_an_error_in_a_chain_surfaces_and_stops_the_others(split, monkeypatch):
             raise np.linalg.LinAlgError("on purpose")
         return original(*args)
 
-    original = engines.NumbaEngine._update_block
-    monkeypatch.setattr(engines.NumbaEngine, "_update_block", broken)
+    original = engines.ENGINES["numba"].update
+    monkeypatch.setitem(engines.ENGINES, "numba", engines.ENGINES["numba"]._replace(update=broken))
     threads = threading.active_count()
     with pytest.raises(np.linalg.LinAlgError, match="on purpose"):
         bayesmf.fit_bpmf(

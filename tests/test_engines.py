@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bayesmf.gibbs.conditionals import Hyper, row_conditional
-from bayesmf.gibbs.engines import NumbaEngine, NumpyEngine
+from bayesmf.gibbs.engines import ENGINES
 from bayesmf.gibbs.sampler import build_step, initial_state
 from bayesmf.kernels import rows as kernels
 from bayesmf.kernels.blocks import Data, row_blocks
@@ -34,7 +34,7 @@ def test_sweeps_agree(ratings, n_factors, biases):
     data = Data.build(ratings, model.working_scale(ratings), biases)
     streams = Streams.of_chain(3, 0)
     states = []
-    for engine in (NumpyEngine(), NumbaEngine()):
+    for engine in (ENGINES["numpy"], ENGINES["numba"]):
         state = initial_state(data, model, streams)
         step = build_step(data, model, engine)
         for _ in range(2):
@@ -109,14 +109,14 @@ def test_singular_row_is_reported_and_left_alone():
 
 def test_moments_agree():
     rows = np.random.default_rng(6).standard_normal((50, 4)) + 100
-    for a, b in zip(NumpyEngine().moments(rows), NumbaEngine().moments(rows), strict=True):
+    for a, b in zip(ENGINES["numpy"].moments(rows), ENGINES["numba"].moments(rows), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(
-        NumbaEngine().moments(rows)[1] / 50, np.cov(rows.T, bias=True), rtol=1e-9
+        ENGINES["numba"].moments(rows)[1] / 50, np.cov(rows.T, bias=True), rtol=1e-9
     )
 
 
-@pytest.mark.parametrize("engine", [NumpyEngine, NumbaEngine])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_threads_do_not_change_bits(ratings, engine):
     model = BPMF(3)
     built = Data.build(ratings, model.working_scale(ratings), True)
@@ -127,9 +127,11 @@ def test_threads_do_not_change_bits(ratings, engine):
     assert len(data.users.blocks) > 5
     streams = Streams.of_chain(9, 1)
     start = initial_state(data, model, streams)
-    alone, info_alone = build_step(data, model, engine())(start, streams)
+    alone, info_alone = build_step(data, model, ENGINES[engine])(start, streams)
     with ThreadPoolExecutor(3) as pool:
-        together, info_together = build_step(data, model, engine(pool))(start, streams)
+        together, info_together = build_step(data, model, ENGINES[engine]._replace(executor=pool))(
+            start, streams
+        )
     np.testing.assert_array_equal(alone.user_rows, together.user_rows)
     np.testing.assert_array_equal(alone.item_rows, together.item_rows)
     assert alone.alpha == together.alpha
@@ -142,7 +144,7 @@ def test_step_is_pure(ratings):
     streams = Streams.of_chain(1, 0)
     state = initial_state(data, model, streams)
     before = [state.user_rows.copy(), state.item_rows.copy()]
-    step = build_step(data, model, NumbaEngine())
+    step = build_step(data, model, ENGINES["numba"])
     first, _ = step(state, streams)
     second, _ = step(state, streams)
     np.testing.assert_array_equal(state.user_rows, before[0])

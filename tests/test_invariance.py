@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from bayesmf.gibbs.conditionals import Hyper
-from bayesmf.gibbs.engines import NumbaEngine, NumpyEngine
+from bayesmf.gibbs.engines import ENGINES
 from bayesmf.gibbs.sampler import State, build_step
 from bayesmf.kernels.blocks import Data
 from bayesmf.kernels.streams import Streams
@@ -106,12 +106,12 @@ def laws(model):
 @pytest.mark.parametrize(
     ("engine", "prior", "n_factors", "biases", "replicates"),
     [
-        (NumbaEngine, LEARNED, 1, True, REPLICATES),
-        (NumbaEngine, LEARNED, 2, False, REPLICATES),
-        (NumbaEngine, LEARNED, 0, True, REPLICATES),
-        (NumbaEngine, DEFAULT, 2, True, REPLICATES),
-        (NumbaEngine, FIXED, 1, True, 500),
-        (NumpyEngine, LEARNED, 1, True, 500),
+        ("numba", LEARNED, 1, True, REPLICATES),
+        ("numba", LEARNED, 2, False, REPLICATES),
+        ("numba", LEARNED, 0, True, REPLICATES),
+        ("numba", DEFAULT, 2, True, REPLICATES),
+        ("numba", FIXED, 1, True, 500),
+        ("numpy", LEARNED, 1, True, 500),
     ],
     ids=["numba", "no biases", "rank 0", "default prior", "fixed strength", "numpy"],
 )
@@ -135,7 +135,7 @@ def test_sweep_leaves_the_prior_invariant(
             users=template.users._replace(targets=y),
             items=template.items._replace(targets=y[table.by_item.order]),
         )
-        step = build_step(data, model, engine())
+        step = build_step(data, model, ENGINES[engine])
         streams = Streams.of_chain(replicate, 0)
         for _ in range(SWEEPS):
             state, _ = step(state, streams)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from bayesmf.gibbs.conditionals import Hyper, draw_alpha, draw_hyper
+from bayesmf.gibbs.engines import RowTask
 from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.model import GammaPrior
 
@@ -111,10 +112,8 @@ def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
             user_prior,
             streams.generator(sweep, Purpose.USER_HYPER),
         )
-        user_rows = engine.draw_rows(
-            data.users, state.item_rows, data.has_bias, state.alpha, user_hyper,
-            streams, sweep, Purpose.USER_ROWS,
-        )  # fmt: skip
+        task = RowTask(data.users, state.item_rows, data.has_bias, state.alpha, user_hyper)
+        user_rows = engine.draw_rows(task, streams, sweep, Purpose.USER_ROWS)
         item_hyper = draw_hyper(
             engine.moments(state.item_rows),
             len(state.item_rows),
@@ -122,10 +121,8 @@ def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
             item_prior,
             streams.generator(sweep, Purpose.ITEM_HYPER),
         )
-        item_rows = engine.draw_rows(
-            data.items, user_rows, data.has_bias, state.alpha, item_hyper,
-            streams, sweep, Purpose.ITEM_ROWS,
-        )  # fmt: skip
+        task = RowTask(data.items, user_rows, data.has_bias, state.alpha, item_hyper)
+        item_rows = engine.draw_rows(task, streams, sweep, Purpose.ITEM_ROWS)
         error = engine.squared_error(data.users, user_rows, item_rows, data.has_bias)
         alpha = draw_alpha(error, n, model.alpha, streams.generator(sweep, Purpose.ALPHA))
         log_likelihood = 0.5 * (n * math.log(alpha / (2 * math.pi)) - alpha * error)

@@ -168,3 +168,35 @@ def _loss(
         weights = np.diff(one_side.side.indptr) if penalty.weighted else np.ones(len(rows))
         total += float(np.einsum("n,nd,nd,d->", weights, rows, rows, diagonal))
     return total
+
+
+def split_rows(
+    solution: Solution, n_factors: int, biases: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """User factors, item factors, user bias, item bias (None without biases)."""
+    users, items = solution.user_rows, solution.item_rows
+    factors = users[:, :n_factors].copy(), items[:, :n_factors].copy()
+    if not biases:
+        return *factors, None, None
+    return *factors, users[:, n_factors].copy(), items[:, n_factors].copy()
+
+
+def cell_means(
+    user_factors: np.ndarray,
+    item_factors: np.ndarray,
+    user_bias: np.ndarray | None,
+    item_bias: np.ndarray | None,
+    center: float,
+    users: np.ndarray,
+    items: np.ndarray,
+) -> np.ndarray:
+    """Predictions of cells by code; an unknown row, code -1, is zero: what its penalty pulls to."""
+
+    def rows(array: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        # Code -1 finds the zeros at the end.
+        return np.concatenate([array, np.zeros((1, *array.shape[1:]))])[codes]
+
+    means = center + np.einsum("nk,nk->n", rows(user_factors, users), rows(item_factors, items))
+    if user_bias is None or item_bias is None:
+        return means
+    return means + rows(user_bias, users) + rows(item_bias, items)

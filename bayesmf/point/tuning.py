@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bayesmf.point.als import Penalty, SingularRowError, Solution, solve
+from bayesmf.point.als import (
+    Penalty,
+    SingularRowError,
+    Solution,
+    cell_means,
+    solve,
+    split_rows,
+)
 from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
@@ -72,7 +79,8 @@ def tune(
             solution = fit(train, settings._replace(n_factors=n_factors), penalty, executor)
         except SingularRowError:
             return math.inf
-        means = cell_means(solution, held_users, held_items, n_factors, settings.biases)
+        parts = split_rows(solution, n_factors, settings.biases)
+        means = cell_means(*parts, solution.center, held_users, held_items)
         rmse = float(np.sqrt(np.mean((means - truth) ** 2)))
         tried.append((n_factors, reg, reg_bias, rmse))
         tick(rmse)
@@ -112,18 +120,6 @@ def fit(
         seed=settings.seed,
         executor=executor,
     )
-
-
-def cell_means(
-    solution: Solution, users: np.ndarray, items: np.ndarray, n_factors: int, biases: bool
-) -> np.ndarray:
-    """Predictions of cells by code; a row that is unknown (-1) is zero, its prior mean."""
-    user_rows = np.vstack([solution.user_rows, np.zeros(solution.user_rows.shape[1])])[users]
-    item_rows = np.vstack([solution.item_rows, np.zeros(solution.item_rows.shape[1])])[items]
-    means = solution.center + np.einsum(
-        "nk,nk->n", user_rows[:, :n_factors], item_rows[:, :n_factors]
-    )
-    return means + user_rows[:, -1] + item_rows[:, -1] if biases else means
 
 
 def _descend(error: Callable[[float], float], start: float) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesmf import ranking
+from bayesmf.point.als import cell_means
 from bayesmf.predictive import Mixture
 from bayesmf.results.base import Result
 
@@ -137,15 +138,15 @@ class PointEstimate(Result):
         return self._means(pairs.users, pairs.items)
 
     def _means(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        def rows(array: np.ndarray, codes: np.ndarray) -> np.ndarray:
-            # Code -1, an unknown row, finds the zeros at the end.
-            return np.concatenate([array, np.zeros((1, *array.shape[1:]))])[codes]
-
-        left, right = rows(self.user_factors, users), rows(self.item_factors, items)
-        means = self.center + np.einsum("nk,nk->n", left, right)
-        if self.user_bias is None or self.item_bias is None:
-            return means
-        return means + rows(self.user_bias, users) + rows(self.item_bias, items)
+        return cell_means(
+            self.user_factors,
+            self.item_factors,
+            self.user_bias,
+            self.item_bias,
+            self.center,
+            users,
+            items,
+        )
 
     def over_mixtures[R](
         self, pairs: Pairs, function: Callable[[slice, Mixture], R], *, limit: int
