@@ -75,7 +75,7 @@ def measure(settings: Settings) -> Numbers:
 
 
 def bars(numbers: Numbers) -> list[Bar]:
-    """Ours against SMURFF's best, whichever noise that had."""
+    """Ours against SMURFF with each noise."""
     found = []
     for rank, fits in numbers["fits"].items():
         errors = {model: median(kept["rmse"]) for model, kept in fits.items()}
