@@ -8,6 +8,7 @@ training: training residuals would make it a straw man.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ from bayesmf.ratings import read_note
 from bayesmf.validation import Described, check_bool, check_integer, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from bayesmf.predictive import Mixture
     from bayesmf.ratings import Pairs, Ratings
@@ -147,8 +148,9 @@ def compare(
     function = "compare"
     check_bool(clip, "clip", function)
     check_integer(draws, "draws", function, minimum=2)
-    if not hasattr(models, "items") or not models:
-        fail("models", function, "a mapping such as {'ALS': als, 'BPMF': post}", models, TypeError)
+    if not isinstance(models, Mapping) or not models:
+        must = "a mapping such as {'ALS': als, 'BPMF': post}"
+        fail("models", function, must, Described(type(models).__name__), TypeError)
     pairs_of: dict[str, Pairs] = {}
     for name, model in models.items():
         if not hasattr(model, "over_mixtures"):

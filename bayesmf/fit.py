@@ -36,8 +36,8 @@ def fit_bpmf(
     alpha: float | GammaPrior | None = None,
     center: str | float = "mean",
     scale: str | float = "sd",
-    tune: int = 1000,
-    draws: int = 2000,
+    tune: int = 500,
+    draws: int = 1500,
     chains: int = 4,
     cores: int | None = None,
     random_seed: int | None = None,
@@ -68,7 +68,7 @@ def fit_bpmf(
     scale : "sd" or float, default "sd"
         What the ratings are then divided by: their sd, or a number that the prior takes for it.
         Results are on the rating scale all the same.
-    tune, draws : int, default 1000 and 2000
+    tune, draws : int, default 500 and 1500
         Sweeps of each chain that are thrown away, and that are kept.
     chains : int, default 4
         Independent chains.

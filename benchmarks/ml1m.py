@@ -101,7 +101,7 @@ def text(numbers: Numbers, settings: Settings) -> str:
     protocol = f"""`bayesmf.train_test_split(test_size=0.1, random_seed=0)`, one chain of
         {settings["tune"]} + {settings["draws"]} sweeps, {settings["threads"]} threads each, RMSE
         without clipping: median over seeds {settings["seeds"]} (range). SMURFF's noise is
-        AdaptiveNoise(1, 10), and what a tenth of the training part chose in
+        `AdaptiveNoise(1, 10)`, and what a tenth of the training part chose in
         {settings["validation_tune"]} + {settings["validation_draws"]} sweeps: {noises}."""
     return f"{prose(protocol)}\n\n{table(['', 'RMSE', 'fit, s'], rows)}"
 

@@ -219,6 +219,8 @@ def test_lists(posterior, als):
 def test_compare(posterior, split):
     with pytest.raises(TypeError, match="'models' argument of compare"):
         bayesmf.compare({}, split[1])
+    with pytest.raises(TypeError, match="a mapping such as .* Got DataFrame"):
+        bayesmf.compare(split[1].to_frame(), {"x": posterior})
     with pytest.raises(TypeError, match="'x': int"):
         bayesmf.compare({"good": posterior, "x": 3}, split[1])
     with pytest.raises(TypeError, match="'clip' argument of compare"):
