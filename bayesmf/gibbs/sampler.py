@@ -1,4 +1,4 @@
-"""One sweep: `step(state, streams) -> (state, info)`, a pure function of both.
+"""One sweep: `step(state, streams) -> (state, info)`, a pure function of both, made of blocks.
 
 The scan of a sweep, each block given the newest value of all others:
 
@@ -37,6 +37,8 @@ class State(NamedTuple):
         Mean, precision and prior strength of the rows on each side.
     alpha : float
         Noise precision.
+    squared_error : float
+        Sum of squared residuals of the rows when the noise precision was last drawn.
     """
 
     sweep: int
@@ -45,6 +47,7 @@ class State(NamedTuple):
     user_hyper: Hyper
     item_hyper: Hyper
     alpha: float
+    squared_error: float = math.nan
 
 
 class Info(NamedTuple):
@@ -60,6 +63,13 @@ class Info(NamedTuple):
 
     squared_error: float
     log_likelihood: float
+
+
+class Block(Protocol):
+    """A draw of one part of the state given all others, on the streams of `state.sweep`."""
+
+    def __call__(self, state: State, streams: Streams) -> State:
+        """Return the state with that part new."""
 
 
 class Step(Protocol):
@@ -98,35 +108,58 @@ def initial_state(data: Data, model: BPMF, streams: Streams) -> State:
     return State(0, rows[0], rows[1], hypers[0], hypers[1], alpha)
 
 
+def build_blocks(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
+    """Make the blocks of a sweep, by name, in the order of the scan.
+
+    Each leaves the posterior invariant by itself, whatever the order.
+    """
+    user_prior, item_prior = side_priors(data, model)
+
+    def hyper(
+        rows: np.ndarray, current: Hyper, prior: SidePrior, rng: np.random.Generator
+    ) -> Hyper:
+        return draw_hyper(engine.moments(rows), len(rows), current, prior, rng)
+
+    def user_hyper(state: State, streams: Streams) -> State:
+        rng = streams.generator(state.sweep, Purpose.USER_HYPER)
+        drawn = hyper(state.user_rows, state.user_hyper, user_prior, rng)
+        return state._replace(user_hyper=drawn)
+
+    def user_rows(state: State, streams: Streams) -> State:
+        task = RowTask(data.users, state.item_rows, data.has_bias, state.alpha, state.user_hyper)
+        drawn = engine.draw_rows(task, streams, state.sweep, Purpose.USER_ROWS)
+        return state._replace(user_rows=drawn)
+
+    def item_hyper(state: State, streams: Streams) -> State:
+        rng = streams.generator(state.sweep, Purpose.ITEM_HYPER)
+        drawn = hyper(state.item_rows, state.item_hyper, item_prior, rng)
+        return state._replace(item_hyper=drawn)
+
+    def item_rows(state: State, streams: Streams) -> State:
+        task = RowTask(data.items, state.user_rows, data.has_bias, state.alpha, state.item_hyper)
+        drawn = engine.draw_rows(task, streams, state.sweep, Purpose.ITEM_ROWS)
+        return state._replace(item_rows=drawn)
+
+    def noise(state: State, streams: Streams) -> State:
+        error = engine.squared_error(data.users, state.user_rows, state.item_rows, data.has_bias)
+        rng = streams.generator(state.sweep, Purpose.ALPHA)
+        alpha = draw_alpha(error, data.n_ratings, model.alpha, rng)
+        return state._replace(alpha=alpha, squared_error=error)
+
+    blocks = (user_hyper, user_rows, item_hyper, item_rows, noise)
+    return {block.__name__: block for block in blocks}
+
+
 def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
     """Make the sweep of a model on data with an engine."""
-    user_prior, item_prior = side_priors(data, model)
+    blocks = tuple(build_blocks(data, model, engine).values())
     n = data.n_ratings
 
     def step(state: State, streams: Streams) -> tuple[State, Info]:
-        sweep = state.sweep + 1
-        user_hyper = draw_hyper(
-            engine.moments(state.user_rows),
-            len(state.user_rows),
-            state.user_hyper,
-            user_prior,
-            streams.generator(sweep, Purpose.USER_HYPER),
-        )
-        task = RowTask(data.users, state.item_rows, data.has_bias, state.alpha, user_hyper)
-        user_rows = engine.draw_rows(task, streams, sweep, Purpose.USER_ROWS)
-        item_hyper = draw_hyper(
-            engine.moments(state.item_rows),
-            len(state.item_rows),
-            state.item_hyper,
-            item_prior,
-            streams.generator(sweep, Purpose.ITEM_HYPER),
-        )
-        task = RowTask(data.items, user_rows, data.has_bias, state.alpha, item_hyper)
-        item_rows = engine.draw_rows(task, streams, sweep, Purpose.ITEM_ROWS)
-        error = engine.squared_error(data.users, user_rows, item_rows, data.has_bias)
-        alpha = draw_alpha(error, n, model.alpha, streams.generator(sweep, Purpose.ALPHA))
-        log_likelihood = 0.5 * (n * math.log(alpha / (2 * math.pi)) - alpha * error)
-        state = State(sweep, user_rows, item_rows, user_hyper, item_hyper, alpha)
-        return state, Info(error, log_likelihood)
+        state = state._replace(sweep=state.sweep + 1)
+        for block in blocks:
+            state = block(state, streams)
+        alpha, error = state.alpha, state.squared_error
+        return state, Info(error, 0.5 * (n * math.log(alpha / (2 * math.pi)) - alpha * error))
 
     return step

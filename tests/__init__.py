@@ -1,0 +1,1 @@
+"""The test suite; `tests.statistical` holds what proves the sampler."""
