@@ -10,5 +10,14 @@ plain numbers, `bars(numbers)`, what was asked against what came, and `text(numb
 tables. The script prints what the page shows, from the numbers that the JSON file keeps.
 """
 
-SCRIPTS = ("ml100k_folds", "flixster", "ml1m", "convergence", "sweep", "startup", "prior")
+SCRIPTS = (
+    "ml100k_folds",
+    "flixster",
+    "ml1m",
+    "convergence",
+    "sweep",
+    "startup",
+    "prior",
+    "agreement",
+)
 """In the order of the page."""
