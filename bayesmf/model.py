@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
+from bayesmf.validation import LARGEST, check_bool, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
@@ -216,11 +216,11 @@ class BPMF:
         if isinstance(center, str):
             check_choice(center, "center", function, ("mean",))
         else:
-            center = check_number(center, "center", function)
+            center = check_number(center, "center", function, above=-LARGEST, below=LARGEST)
         if isinstance(scale, str):
             check_choice(scale, "scale", function, ("sd",))
         else:
-            scale = check_number(scale, "scale", function, above=0)
+            scale = check_number(scale, "scale", function, above=1 / LARGEST, below=LARGEST)
         return cls(rank, with_biases, prior, alpha, center, scale)
 
     @property

@@ -114,12 +114,12 @@ class FactorDraws:
         none = np.empty((self.n_draws, 0), dtype=np.float32)
         self.user_bias = flat("user_bias") if self.has_bias else none
         self.item_bias = flat("item_bias") if self.has_bias else none
-        self.noise_sd = 1 / np.sqrt(flat("alpha").astype(np.float64))
+        self.noise_sd = 1 / np.sqrt(flat("alpha"))
         self.center = float(tree["constant_data"]["center"])
         self._hyper = {
             side: (
-                flat(f"mu_{side}").astype(np.float64),
-                flat(f"precision_{side}").astype(np.float64),
+                flat(f"mu_{side}"),
+                flat(f"precision_{side}"),
             )
             for side in ("user", "item")
         }

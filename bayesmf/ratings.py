@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmf.tables import Columns, check_values, encode_ids, lookup_ids, read_columns
-from bayesmf.validation import Described, check_choice, fail
+from bayesmf.validation import LARGEST, Described, check_choice, fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Ratings:
         Sorted unique ids; code c stands for the c-th.
     users, items : ndarray of int32, shape (n_ratings,)
         Codes in canonical order: by user, then by item.
-    values : ndarray of float32, shape (n_ratings,)
+    values : ndarray of float64, shape (n_ratings,)
         Ratings in canonical order.
     timestamps : ndarray or None
         In canonical order, if the table had them.
@@ -185,8 +185,7 @@ class Ratings:
         keep = starts + counts - 1
         values = self.values[keep]
         if duplicates == "mean":
-            sums = np.add.reduceat(self.values.astype(np.float64), starts)
-            values = (sums / counts).astype(np.float32)
+            values = np.add.reduceat(self.values, starts) / counts
         times = None if self.timestamps is None else self.timestamps[keep]
         self._set(self.users[keep], self.items[keep], values, times)
 
@@ -241,12 +240,12 @@ class Ratings:
     @cached_property
     def mean(self) -> float:
         """Mean rating."""
-        return float(self.values.mean(dtype=np.float64))
+        return float(self.values.mean())
 
     @cached_property
     def sd(self) -> float:
         """Standard deviation of the ratings (divided by n)."""
-        return float(self.values.std(dtype=np.float64))
+        return float(self.values.std())
 
     @cached_property
     def bounds(self) -> tuple[float, float]:
@@ -355,6 +354,10 @@ def read_note(table: object) -> str:
     return str(found["note"]) if found and found["n_rows"] == len(table) else ""  # type: ignore[arg-type]
 
 
+FINEST = 1e-11
+"""Smallest sd of ratings in units of their size: differences then have five digits or more."""
+
+
 def check_fittable(ratings: Ratings, function: str) -> None:
     """Refuse tables from which no factor model can be learned."""
     for what, count in (("users", ratings.n_users), ("items", ratings.n_items)):
@@ -364,6 +367,13 @@ def check_fittable(ratings: Ratings, function: str) -> None:
     if low == high:
         must = "a table with at least two different ratings"
         fail("ratings", function, must, Described(f"{len(ratings)} ratings that are all {low:g}"))
+    size = max(abs(low), abs(high))
+    if size < 1 / LARGEST:
+        must = f"a table whose largest rating is at least {1 / LARGEST:g} in size"
+        fail("ratings", function, must, Described(f"{size:g}"))
+    if not ratings.sd > size * FINEST:
+        must = "a table whose ratings differ by more than rounding; take their mean off first"
+        fail("ratings", function, must, Described(f"an sd of {ratings.sd:g} at {size:g}"))
 
 
 def _indptr(counts: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from bayesmf.validation import Described, fail
+from bayesmf.validation import LARGEST, Described, fail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -259,8 +259,8 @@ def lookup_ids(
 
 
 def check_values(values: np.ndarray, column: str, argument: str, function: str) -> np.ndarray:
-    """Ratings as finite float32 (n,)."""
-    must = f"a table whose '{column}' column holds finite numbers"
+    """Ratings as finite float64 (n,)."""
+    must = f"a table whose '{column}' column holds finite numbers of at most {LARGEST:g} in size"
     values = np.asarray(values)
     if values.ndim != 1:
         fail(argument, function, must, Described(f"an array of shape {values.shape}"))
@@ -272,9 +272,8 @@ def check_values(values: np.ndarray, column: str, argument: str, function: str) 
             if is_bool or not isinstance(value, numbers.Real):
                 got = Described(f"{_plain(value)!r} ({type(value).__name__}) in row {row}")
                 fail(argument, function, must, got, TypeError)
-    with np.errstate(over="ignore"):
-        numeric = values.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(numeric))
+    numeric = values.astype(np.float64)
+    bad = np.flatnonzero(~(np.abs(numeric) <= LARGEST))  # NaN is not either
     if bad.size:
         row = int(bad[0])
         more = f" and {bad.size - 1} more" if bad.size > 1 else ""

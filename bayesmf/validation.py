@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import NoReturn
 
+LARGEST = 1e30
+"""Size of ratings, scales and centres that leaves room for squares, and for draws in float32."""
+
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 

@@ -35,7 +35,7 @@ def test_frame_becomes_codes_in_canonical_order():
     assert cells(ratings) == EXPECTED
     assert ratings.users.tolist() == [0, 1, 1, 2]
     assert ratings.items.tolist() == [0, 0, 2, 1]
-    assert (ratings.users.dtype, ratings.values.dtype) == (np.int32, np.float32)
+    assert (ratings.users.dtype, ratings.values.dtype) == (np.int32, np.float64)
     assert (len(ratings), ratings.n_users, ratings.n_items) == (4, 3, 3)
     assert ratings.bounds == (1.0, 5.0)
 
@@ -105,7 +105,7 @@ def test_both_sides_index_the_same_ratings():
     rng = np.random.default_rng(0)
     keys = rng.choice(30 * 20, 200, replace=False)
     ratings = Ratings((keys // 20, keys % 20, rng.random(200)))
-    dense = np.full((ratings.n_users, ratings.n_items), np.nan, dtype=np.float32)
+    dense = np.full((ratings.n_users, ratings.n_items), np.nan)
     dense[ratings.users, ratings.items] = ratings.values
     for side, table in ((ratings.by_user, dense), (ratings.by_item, dense.T)):
         assert side.n_rows == len(table)

@@ -122,7 +122,7 @@ def test_everything_is_on_the_rating_scale(truth):
 
 def test_budget_thins_factors_only(truth):
     full = fit(truth.ratings)
-    per_draw = (4 * ((60 + 40) * 3 + 2 * 3 * 4) + 8) * 2
+    per_draw = (4 * (60 + 40) * 3 + 8 * (2 * 3 * 4 + 1)) * 2
     thinned = fit(truth.ratings, memory_budget=per_draw * 13)
     assert thinned.data.attrs["thin"] == 4
     assert thinned.data["factors"]["draw"].to_numpy().tolist() == list(range(0, 40, 4))

@@ -65,7 +65,7 @@ class Recorder:
         self.moments, self.draws = moments, draws
         n, m, k, d = ratings.n_users, ratings.n_items, model.n_factors, model.n_coordinates
         self.n_ratings = len(ratings)
-        per_draw = 4 * ((n + m) * d + 2 * d * (d + 1)) + 8
+        per_draw = 4 * (n + m) * d + 8 * (2 * d * (d + 1) + 1)
         per_chain = memory_budget // (per_draw * chains)
         if per_chain < 1:
             need = per_draw * chains / 1e6
@@ -78,8 +78,11 @@ class Recorder:
             return np.empty((chains, draws, *shape))
 
         def thinned(*shape: int) -> np.ndarray:
-            # A scalar a draw costs nothing, and a tiny noise overflows in float32.
-            return np.empty((chains, kept, *shape), dtype=np.float32 if shape else np.float64)
+            return np.empty((chains, kept, *shape), dtype=np.float32)
+
+        def exact(*shape: int) -> np.ndarray:
+            # Small, and inverted or taken to powers later: precisions overflow in float32 soon.
+            return np.empty((chains, kept, *shape))
 
         self.posterior: dict[str, np.ndarray] = {
             "alpha": every(),
@@ -94,11 +97,11 @@ class Recorder:
         self.factors: dict[str, np.ndarray] = {
             "user_factors": thinned(n, k),
             "item_factors": thinned(m, k),
-            "alpha": thinned(),
-            "mu_user": thinned(d),
-            "mu_item": thinned(d),
-            "precision_user": thinned(d, d),
-            "precision_item": thinned(d, d),
+            "alpha": exact(),
+            "mu_user": exact(d),
+            "mu_item": exact(d),
+            "precision_user": exact(d, d),
+            "precision_item": exact(d, d),
         }
         if model.biases:
             self.factors |= {"user_bias": thinned(n), "item_bias": thinned(m)}
@@ -145,7 +148,14 @@ class Recorder:
         # The first of every `thin`: an interrupted run has a row for its draws, however few.
         if draw % self.thin == 0:
             kept = (chain, draw // self.thin)
-            self._record_factors(kept, state, users, items)
+            try:
+                with np.errstate(over="raise"):
+                    self._record_factors(kept, state, users, items)
+            except FloatingPointError as error:
+                raise FloatingPointError(
+                    f"A draw of sweep {state.sweep} is beyond what float32 holds: the prior, the "
+                    "centre or the scale is too extreme."
+                ) from error
 
     def _latent(
         self, users: np.ndarray, items: np.ndarray, i: np.ndarray, j: np.ndarray

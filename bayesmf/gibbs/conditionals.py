@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.linalg
 
 if TYPE_CHECKING:
     from bayesmf.model import GammaPrior, SidePrior
@@ -72,8 +71,7 @@ def draw_wishart_root(
     d = len(inverse_scale)
     bartlett = np.tril(rng.standard_normal((d, d)), -1)
     bartlett[np.diag_indices(d)] = np.sqrt(rng.chisquare(dof - np.arange(d)))
-    chol = scipy.linalg.cholesky(inverse_scale, lower=True)
-    root: np.ndarray = scipy.linalg.solve_triangular(chol, bartlett, lower=True, trans="T")
+    root: np.ndarray = np.linalg.solve(np.linalg.cholesky(inverse_scale).T, bartlett)
     return root
 
 
@@ -148,16 +146,18 @@ def draw_rows(
     """Draw the rows of a block from standard normals (len(block), D), writing into `out`."""
     for row, z in zip(block, normals, strict=True):
         own = slice(side.indptr[row], side.indptr[row + 1])
-        mean, precision = row_conditional(
-            partner_rows[side.partners[own]],
-            targets[own],
-            has_bias,
-            alpha,
-            hyper.mean,
-            hyper.precision,
-        )
-        chol = np.linalg.cholesky(precision)
-        out[row] = mean + scipy.linalg.solve_triangular(chol, z, lower=True, trans="T")
+        partners = partner_rows[side.partners[own]]
+        try:
+            mean, precision = row_conditional(
+                partners, targets[own], has_bias, alpha, hyper.mean, hyper.precision
+            )
+            chol = np.linalg.cholesky(precision)
+        except np.linalg.LinAlgError as error:
+            raise np.linalg.LinAlgError(
+                f"the precision of row {row} is not positive definite"
+            ) from error
+        # As fast as a triangular solver up to D of about 50, and a third of its overhead.
+        out[row] = mean + np.linalg.solve(chol.T, z)
 
 
 def residuals(

@@ -160,6 +160,12 @@ def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
         for block in blocks:
             state = block(state, streams)
         alpha, error = state.alpha, state.squared_error
+        # Every row has a rating, so that the squared error is finite only if all rows are.
+        if not (math.isfinite(error) and 0 < alpha < math.inf):
+            raise FloatingPointError(
+                f"The draws of sweep {state.sweep} are not finite (squared error {error:g}, noise "
+                f"precision {alpha:g}): the prior, the centre or the scale is too extreme."
+            )
         return state, Info(error, 0.5 * (n * math.log(alpha / (2 * math.pi)) - alpha * error))
 
     return step

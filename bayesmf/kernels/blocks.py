@@ -44,7 +44,7 @@ class Data(NamedTuple):
     @classmethod
     def build(cls, ratings: Ratings, scale: WorkingScale, has_bias: bool) -> Data:
         """Put ratings on the working scale, once for each side."""
-        targets = (ratings.values.astype(np.float64) - scale.center) / scale.scale
+        targets = (ratings.values - scale.center) / scale.scale
         sides = [
             SideData(side, np.ascontiguousarray(targets[side.order]), row_blocks(side))
             for side in (ratings.by_user, ratings.by_item)

@@ -70,7 +70,7 @@ def tune(
     held = np.sort(order[:n_validation])
     held_users = train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]])
     held_items = train.item_ids.get_indexer(ratings.item_ids[ratings.items[held]])
-    truth = ratings.values[held].astype(np.float64)
+    truth = ratings.values[held]
     tried: list[tuple[int, float, float, float]] = []
 
     def error(reg: float, reg_bias: float, n_factors: int) -> float:
