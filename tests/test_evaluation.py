@@ -72,31 +72,3 @@ def test_training_cells_in_the_test_set_are_noticed(als, split):
     train = split[0]
     with pytest.warns(UserWarning, match="720 of the 720 test cells were in the training of ALS"):
         bayesmf.compare({"ALS": als}, train)
-
-
-def test_intervals_cover_on_data_from_the_model(false_failure_rate):
-    """Known and unknown rows, over independent data sets; the error is that between data sets."""
-    shares = {"known": [], "new user": [], "new item": []}
-    for seed in range(30):
-        truth = bayesmf.simulate(50, 40, 1000, n_factors=1, random_seed=seed)
-        frame = truth.ratings.to_frame()
-        new = (frame["user"] % 10 == 0, frame["item"] % 10 == 0)
-        train, test = bayesmf.train_test_split(
-            frame[~new[0] & ~new[1]], test_size=0.2, random_seed=seed
-        )
-        post = bayesmf.fit_bpmf(
-            train, n_factors=1, tune=100, draws=150, chains=1, random_seed=seed, progressbar=False
-        )
-        parts = {
-            "known": test,
-            "new user": frame[new[0] & ~new[1]],
-            "new item": frame[new[1] & ~new[0]],
-        }
-        for name, part in parts.items():
-            table = post.predict(part, prob=0.8)
-            inside = part["rating"].between(table["lower"], table["upper"])
-            shares[name].append(inside.mean())
-    for name, share in shares.items():
-        t = stats.ttest_1samp(share, 0.8)
-        assert t.pvalue > false_failure_rate, f"{name}: {np.mean(share):.3f}"
-        assert np.mean(share) == pytest.approx(0.8, abs=0.03), name

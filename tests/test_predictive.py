@@ -1,71 +1,9 @@
-"""Predictive distributions against numerical integration and simulation."""
+"""Predictions of known and unknown rows from the stored draws; scores: statistical/test_scores."""
 
 import numpy as np
 import pytest
-from scipy import integrate, optimize, stats
 
-from bayesmf.predictive import FactorDraws, Mixture, predict
-
-
-@pytest.fixture
-def mixture():
-    rng = np.random.default_rng(0)
-    return Mixture(rng.normal(0, 2, (6, 25)), rng.gamma(2, 0.5, (6, 25)) + 0.05)
-
-
-def cdf(mixture, cell, x):
-    return stats.norm.cdf(x, mixture.means[cell], mixture.sds[cell]).mean()
-
-
-def test_quantiles_invert_the_distribution_function(mixture):
-    probs = np.array([0.01, 0.05, 0.5, 0.9, 0.999])
-    found = mixture.quantiles(probs)
-    for cell in range(6):
-        for k, prob in enumerate(probs):
-            root = optimize.brentq(lambda x, c=cell, p=prob: cdf(mixture, c, x) - p, -50, 50)
-            assert found[cell, k] == pytest.approx(root, abs=1e-7)
-
-
-def test_quantiles_of_far_modes():
-    """Two narrow modes far apart: Newton alone would jump between them."""
-    mixture = Mixture(np.array([[-100.0, 100.0]]), np.array([[0.01, 0.01]]))
-    found = mixture.quantiles(np.array([0.25, 0.75]))
-    np.testing.assert_allclose(found[0], [-100, 100], atol=1e-6)
-
-
-def test_point_masses_and_shared_sds(mixture):
-    points = Mixture(mixture.means, np.zeros((1, 25)))
-    probs = np.array([0.1, 0.6])
-    expected = np.quantile(mixture.means, probs, axis=1).T
-    np.testing.assert_allclose(points.quantiles(probs), expected)
-    mixed = Mixture(mixture.means, np.vstack([mixture.sds[:3], np.zeros((3, 25))]))
-    np.testing.assert_allclose(mixed.quantiles(probs)[3:], expected[3:])
-    np.testing.assert_allclose(mixed.quantiles(probs)[:3], mixture.quantiles(probs)[:3])
-    shared = Mixture(mixture.means, mixture.sds[:1])
-    spread = Mixture(mixture.means, np.repeat(mixture.sds[:1], 6, axis=0))
-    np.testing.assert_allclose(shared.quantiles(probs), spread.quantiles(probs), rtol=1e-12)
-    np.testing.assert_allclose(shared.sd(), spread.sd(), rtol=1e-12)
-
-
-def test_scores(mixture):
-    y = np.random.default_rng(1).normal(0, 3, 6)
-    log_density, crps, below = mixture.log_density(y), mixture.crps(y), mixture.cdf(y)
-    for cell in range(6):
-        logs = stats.norm.logpdf(y[cell], mixture.means[cell], mixture.sds[cell])
-        assert log_density[cell] == pytest.approx(np.logaddexp.reduce(logs) - np.log(25), abs=1e-12)
-        assert below[cell] == pytest.approx(cdf(mixture, cell, y[cell]), abs=1e-14)
-        low = integrate.quad(lambda x, c=cell: cdf(mixture, c, x) ** 2, -60, y[cell], limit=400)
-        high = integrate.quad(
-            lambda x, c=cell: (1 - cdf(mixture, c, x)) ** 2, y[cell], 60, limit=400
-        )
-        assert crps[cell] == pytest.approx(low[0] + high[0], abs=1e-8)
-
-
-def test_log_density_far_out_does_not_underflow():
-    mixture = Mixture(np.zeros((1, 3)), np.full((1, 3), 1e-3))
-    assert mixture.log_density(np.array([5.0]))[0] == pytest.approx(
-        stats.norm.logpdf(5, 0, 1e-3), rel=1e-12
-    )
+from bayesmf.predictive import FactorDraws, predict
 
 
 def test_mean_is_of_products_not_a_product_of_means(posterior, split):

@@ -1,0 +1,252 @@
+"""Every check of a closed form by name, and those of a sweep: what is drawn given what, and when.
+
+`CHECKS` maps a name to `check(package)`, which raises AssertionError where the package of that name
+is wrong. The checks need no luck: none draws a number whose value it does not know.
+
+A sweep is put together by hand here from the parts that other checks hold to formulas, in the order
+of the scan, each with the stream of its own purpose; the package's must have the same bits.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from bayesmf.kernels.streams import Purpose, Streams
+from bayesmf.model import BPMF, GammaPrior, NormalWishart, WorkingScale
+from bayesmf.ratings import Ratings
+from tests.statistical.closed_forms_extremes import EXTREME_CHECKS
+from tests.statistical.closed_forms_hyper import HYPER_CHECKS, precision_matrix
+from tests.statistical.closed_forms_rows import (
+    ENGINE_NAMES,
+    ROW_CHECKS,
+    affine_map,
+    assert_close,
+    part,
+    row_world,
+    run_engine,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SCAN = ("user_hyper", "user_rows", "item_hyper", "item_rows", "noise")
+WRITES = {"noise": ("alpha", "squared_error")}
+N_USERS, N_ITEMS = 14, 9
+PRIOR = NormalWishart(mu0=0.2, beta0=1.5, extra_dof=3.0, row_share=0.5, interaction_share=0.4)
+MODELS = {
+    "biases, all learned": BPMF(2, True, PRIOR, GammaPrior(1.5, 0.7)),
+    "no biases, all fixed": BPMF(3, False, NormalWishart(strength=1.3), 2.5),
+    "bias only": BPMF(0, True, NormalWishart(strength=GammaPrior(2.0, 1.0)), 1.7),
+}
+"""The sides differ in size, so that each has degrees of freedom of its own."""
+
+
+def small_table() -> Ratings:
+    """Make a table in which not every cell is observed, in units of its own."""
+    rng = np.random.default_rng(30)
+    observed = rng.random((N_USERS, N_ITEMS)) < 0.6
+    observed[0], observed[:, 0] = True, True
+    users, items = np.nonzero(observed)
+    return Ratings((users, items, rng.integers(1, 11, len(users)) / 2))
+
+
+def build_data(package: str, has_bias: bool) -> Any:
+    """Data of the small table in several blocks a side, as the package builds them."""
+    module = part(package, "kernels.blocks")
+    built = module.Data.build(small_table(), WorkingScale(2.75, 1.5), has_bias)
+    sides = []
+    for data in (built.users, built.items):
+        # Writable like the other side's, so that the kernels are compiled for one kind of array.
+        side = data.side._replace(partners=data.side.partners.copy())
+        sides.append(module.SideData(side, data.targets, module.row_blocks(side, 50)))
+        assert len(sides[-1].blocks) > 2
+    return module.Data(*sides, has_bias)
+
+
+def build_state(package: str, model: BPMF) -> Any:
+    """Make a state in which every number is of order one and no part follows from another."""
+    rng, d = np.random.default_rng(31), model.n_coordinates
+    make_hyper = part(package, "gibbs.conditionals").Hyper
+    hypers = [
+        make_hyper(rng.standard_normal(d), precision_matrix(d, rng), rng.gamma(2.0, 1.0, d))
+        for _ in range(2)
+    ]
+    rows = rng.standard_normal((N_USERS, d)), rng.standard_normal((N_ITEMS, d))
+    alpha = 1.3 if isinstance(model.alpha, GammaPrior) else float(model.alpha)
+    return part(package, "gibbs.sampler").State(6, *rows, *hypers, alpha)
+
+
+class ByHand(NamedTuple):
+    """One sweep from conditionals, an engine's updates, and streams."""
+
+    package: str
+    engine: Any
+    data: Any
+    model: BPMF
+    streams: Streams
+
+    def hyper(self, rows: np.ndarray, current: Any, sweep: int, purpose: Purpose) -> Any:
+        model, rng = self.model, self.streams.generator(sweep, purpose)
+        prior = model.prior.resolve(len(rows), model.n_factors, model.biases)
+        draw = part(self.package, "gibbs.conditionals").draw_hyper
+        return draw(self.engine.moments(rows), len(rows), current, prior, rng)
+
+    def rows(
+        self, data: Any, partners: np.ndarray, alpha: float, hyper: Any, sweep: int, to: Purpose
+    ) -> np.ndarray:
+        task = part(self.package, "gibbs.engines").RowTask(
+            data, partners, self.model.biases, alpha, hyper
+        )
+        out = np.full((data.side.n_rows, partners.shape[1]), np.nan)
+        for number, block in enumerate(data.blocks):
+            rng = self.streams.generator(sweep, to, number)
+            normals = rng.standard_normal((len(block), partners.shape[1]))
+            self.engine.update(block, task, normals, out)
+        return out
+
+    def sweep(self, state: Any) -> Any:
+        now, data = state.sweep + 1, self.data
+        users = self.hyper(state.user_rows, state.user_hyper, now, Purpose.USER_HYPER)
+        U = self.rows(data.users, state.item_rows, state.alpha, users, now, Purpose.USER_ROWS)
+        items = self.hyper(state.item_rows, state.item_hyper, now, Purpose.ITEM_HYPER)
+        V = self.rows(data.items, U, state.alpha, items, now, Purpose.ITEM_ROWS)
+        error = sum(
+            self.engine.error(block, data.users, U, V, self.model.biases)
+            for block in data.users.blocks
+        )
+        alpha = part(self.package, "gibbs.conditionals").draw_alpha(
+            error, len(small_table()), self.model.alpha, self.streams.generator(now, Purpose.ALPHA)
+        )
+        return type(state)(now, U, V, users, items, alpha, error)
+
+
+def assert_same_bits(found: Any, expected: Any, what: str) -> None:
+    """Fail unless two states are the same in every part."""
+    assert found._fields == expected._fields
+    for name, a, b in zip(found._fields, found, expected, strict=True):
+        parts = zip(a, b, strict=True) if name.endswith("hyper") else [(a, b)]
+        for one, other in parts:
+            np.testing.assert_array_equal(one, other, f"{what}: {name}")
+
+
+def check_draw_rows(engine: str, package: str) -> None:
+    """A whole side: each row has the normals of its own block's stream, in the order of rows."""
+    blocks = (range(2), range(2, 3), range(3, 8), range(8, 11))
+    streams = Streams.of_chain(5, 1)
+    for d, has_bias in ((1, True), (3, False), (4, True)):
+        world = row_world(d, has_bias)
+        task = world.task(package, blocks)
+        means, maps = affine_map(partial(run_engine, package, engine, world), 11, d)
+        for sweep, purpose in ((3, Purpose.USER_ROWS), (4, Purpose.ITEM_ROWS)):
+            normals = np.concatenate(
+                [
+                    streams.generator(sweep, purpose, number).standard_normal((len(block), d))
+                    for number, block in enumerate(blocks)
+                ]
+            )
+            drawn = (
+                part(package, "gibbs.engines")
+                .ENGINES[engine]
+                .draw_rows(task, streams, sweep, purpose)
+            )
+            expected = means + np.einsum("nab,nb->na", maps, normals)
+            assert_close(drawn, expected, f"D={d}, biases={has_bias}, {purpose.name}")
+
+
+def check_sweep(engine_name: str, package: str) -> None:
+    """Three sweeps by the package and by hand, and by the named blocks one after the other."""
+    sampler = part(package, "gibbs.sampler")
+    engine = part(package, "gibbs.engines").ENGINES[engine_name]
+    for name, model in MODELS.items():
+        data, streams = build_data(package, model.biases), Streams.of_chain(17, 2)
+        step = sampler.build_step(data, model, engine)
+        blocks = sampler.build_blocks(data, model, engine)
+        assert tuple(blocks) == SCAN
+        by_hand = ByHand(package, engine, data, model, streams)
+        state = build_state(package, model)
+        for _ in range(3):
+            expected = by_hand.sweep(state)
+            one_by_one = state._replace(sweep=state.sweep + 1)
+            for block_name, block in blocks.items():
+                before, one_by_one = one_by_one, block(one_by_one, streams)
+                for field in set(state._fields) - set(WRITES.get(block_name, (block_name,))):
+                    same = getattr(before, field) is getattr(one_by_one, field)
+                    assert same, f"{name}: {block_name} wrote {field}"
+            state, info = step(state, streams)
+            assert_same_bits(state, expected, name)
+            assert_same_bits(one_by_one, expected, f"{name}, one by one")
+            check_info(state, info, model.biases)
+
+
+def check_info(state: Any, info: Any, has_bias: bool) -> None:
+    """Squared error and log-likelihood of a state by scipy.stats, over ratings in fixed order."""
+    table = small_table()
+    u, v = state.user_rows[table.users], state.item_rows[table.items]
+    if has_bias:
+        means = np.sum(u[:, :-1] * v[:, :-1], axis=1) + u[:, -1] + v[:, -1]
+    else:
+        means = np.sum(u * v, axis=1)
+    y = (table.values.astype(float) - 2.75) / 1.5
+    expected = stats.norm.logpdf(y, means, state.alpha**-0.5).sum()
+    np.testing.assert_allclose(info.log_likelihood, expected, rtol=1e-10)
+    np.testing.assert_allclose(info.squared_error, ((y - means) ** 2).sum(), rtol=1e-10)
+    assert state.squared_error == info.squared_error
+
+
+def check_data(package: str) -> None:
+    """Both sides hold every rating once, with its own partner and value on the working scale."""
+    table, module = small_table(), part(package, "kernels.blocks")
+    cells = zip(table.users.tolist(), table.items.tolist(), table.values.tolist(), strict=True)
+    expected = {(user, item): (value - 2.75) / 1.5 for user, item, value in cells}
+    data = module.Data.build(table, WorkingScale(2.75, 1.5), True)
+    assert data.has_bias
+    assert data.n_ratings == len(expected)
+    for flip, side_data in ((False, data.users), (True, data.items)):
+        side, found = side_data.side, {}
+        for row in range(side.n_rows):
+            for t in range(side.indptr[row], side.indptr[row + 1]):
+                cell = row, int(side.partners[t])
+                found[cell[::-1] if flip else cell] = float(side_data.targets[t])
+        assert found == expected
+        for size in (1, 20, 50, 1000, None):
+            blocks = side_data.blocks if size is None else module.row_blocks(side, size)
+            assert [row for block in blocks for row in block] == list(range(side.n_rows))
+
+
+def check_streams(package: str) -> None:
+    """Every address has a counter or a key of its own, and 2^64 numbers before it meets another."""
+    module = part(package, "kernels.streams")
+    seen = set()
+    for seed in range(3):
+        for chain in range(3):
+            streams = module.Streams.of_chain(seed, chain)
+            words = np.random.SeedSequence(seed, spawn_key=(chain,)).generate_state(2, np.uint64)
+            assert streams.key == tuple(words.tolist())
+            for sweep in (0, 1, 2, 2**40):
+                for purpose in module.Purpose:
+                    for block in (0, 1, 2, 2**33):
+                        generator = streams.generator(sweep, purpose, block)
+                        state = generator.bit_generator.state["state"]
+                        assert state["key"].tolist() == words.tolist()
+                        lowest, *upper = state["counter"].tolist()
+                        assert lowest == 0
+                        seen.add((*streams.key, *upper))
+    assert len(seen) == 9 * 4 * 6 * 4
+    assert {purpose.name: int(purpose) for purpose in module.Purpose} == {
+        purpose.name: int(purpose) for purpose in Purpose
+    }
+
+
+CHECKS: dict[str, Callable[[str], None]] = {
+    **ROW_CHECKS,
+    **HYPER_CHECKS,
+    **EXTREME_CHECKS,
+    **{f"rows of a side, {name}": partial(check_draw_rows, name) for name in ENGINE_NAMES},
+    **{f"sweep, {name}": partial(check_sweep, name) for name in ENGINE_NAMES},
+    "data": check_data,
+    "streams": check_streams,
+}

@@ -1,0 +1,267 @@
+"""Exact invariance: worlds from prior and likelihood, updated, must still be such worlds.
+
+The independent form of Geweke (2004), "Getting it right: joint distribution tests of posterior
+simulators": theta0 from the prior, y given theta0, then blocks or sweeps of the sampler. If it
+leaves p(theta | y) invariant, (theta_L, y) is distributed as (theta0, y), exactly and for
+any L. Worlds are independent, so plain Kolmogorov-Smirnov tests hold at their stated level. theta0
+and theta_L of one world depend on each other, so a reference sample is of other worlds.
+
+A case is a line in CASES: a setting, an engine, and what forces the path that it is there for.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from bayesmf.kernels.streams import Streams
+from bayesmf.model import BPMF, GammaPrior, NormalWishart, WorkingScale
+from tests.statistical.functionals import functionals, laws
+from tests.statistical.rates import FALSE_FAILURE_RATE
+from tests.statistical.worlds import Setting, Worlds, draw_worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPLICATES = 20_000
+SWEEPS = 2
+PARTS = ("user_hyper", "user_rows", "item_hyper", "item_rows", "noise")
+"""Blocks of a sweep, each of which must leave the joint distribution invariant alone."""
+
+# Informative throughout (nu0 >= D + 10), so that single precision can be held to the same cases.
+LEARNED = NormalWishart(mu0=0.5, extra_dof=12.0, row_share=0.0, strength=GammaPrior(6.0, 1.0))
+FIXED = NormalWishart(mu0=0.5, beta0=1.3, extra_dof=10.0, row_share=0.5, strength=2.0)
+DEFAULT = NormalWishart(mu0=0.5, extra_dof=10.0, row_share=0.5, interaction_share=0.3)
+PUBLISHED = NormalWishart(extra_dof=0.0, row_share=0.0, strength=1.0)
+ALPHA = GammaPrior(4.0, 3.0)
+# Data that outweigh the prior: a row's precision is then far from diagonal.
+STRONG = GammaPrior(8.0, 0.2)
+# So little in one rating that a row of two hundred is about as informative as its prior.
+WEAK = GammaPrior(4.0, 200.0)
+
+SMALL = np.array([(0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 1), (3, 0), (3, 1)])
+# Two users with more ratings than a tile has columns, and no multiple of its padding.
+LONG = np.array([(0, j) for j in range(198)] + [(1, j) for j in range(198) if j % 18])
+
+
+Values = dict[str, np.ndarray]
+"""Functionals (R,) by name."""
+
+
+class Case(NamedTuple):
+    """What is run: a setting on an engine.
+
+    Attributes
+    ----------
+    name : str
+    setting : Setting
+    engine : str
+        A key of ENGINES.
+    many_blocks : bool
+        Cut each side into blocks of one row, each with random numbers of its own.
+    """
+
+    name: str
+    setting: Setting
+    engine: str = "numba"
+    many_blocks: bool = False
+
+
+def small(
+    n_factors: int,
+    biases: bool,
+    prior: NormalWishart = LEARNED,
+    alpha: GammaPrior | float = ALPHA,
+) -> Setting:
+    """Four users, three items, eight ratings."""
+    return Setting(BPMF(n_factors, biases, prior, alpha, 0.0, 1.0), 4, 3, SMALL)
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("learned", small(1, True)),
+        Case("no biases", small(2, False, LEARNED, STRONG)),
+        Case("rank 0", small(0, True)),
+        Case("default prior", small(2, True, DEFAULT)),
+        Case("fixed strength", small(1, True, FIXED)),
+        Case("fixed alpha", small(1, True, LEARNED, 1.5)),
+        # nu0 = K: most moments are infinite, distribution functions are not troubled.
+        Case("published 2008", small(2, False, PUBLISHED, 2.0)),
+        # Five coordinates: one more than the kernel's padding.
+        Case("five coordinates", small(4, True)),
+        Case("long rows", Setting(BPMF(1, True, LEARNED, WEAK, 0.0, 1.0), 2, 198, LONG)),
+        Case("many blocks", small(1, True), many_blocks=True),
+        Case("numpy", small(1, True), engine="numpy"),
+        Case("numpy, no biases", small(2, False, FIXED, STRONG), engine="numpy"),
+    )
+}
+
+
+def build_update(
+    case: Case, part: str, sweeps: int, package: str
+) -> Callable[[Worlds, int, int], object]:
+    """Make `update(worlds, world, seed)`, the state reached by a block or by sweeps."""
+    blocks = import_module(f"{package}.kernels.blocks")
+    sampler = import_module(f"{package}.gibbs.sampler")
+    engine = import_module(f"{package}.gibbs.engines").ENGINES[case.engine]
+    table, model = case.setting.table, case.setting.model
+    data = blocks.Data.build(table, WorkingScale(0.0, 1.0), model.biases)
+    if case.many_blocks:
+        users, items = (
+            side._replace(blocks=blocks.row_blocks(side.side, ratings_per_block=1))
+            for side in (data.users, data.items)
+        )
+        assert (len(users.blocks), len(items.blocks)) == (table.n_users, table.n_items)
+        data = data._replace(users=users, items=items)
+    if part == "sweep":
+        one = sampler.build_step(data, model, engine)
+    else:
+        one = sampler.build_blocks(data, model, engine)[part]
+
+    def update(worlds: Worlds, world: int, seed: int) -> object:
+        # The arrays of the targets are written in place, so that nothing is built again.
+        y = worlds.ratings[world]
+        data.users.targets[:] = y
+        data.items.targets[:] = y[table.by_item.order]
+        state, streams = worlds.state(world), Streams((seed, world))
+        if part != "sweep":
+            return one(state, streams)
+        for _ in range(sweeps):
+            state, _ = one(state, streams)
+        return state
+
+    return update
+
+
+def run(
+    case: Case,
+    part: str = "sweep",
+    *,
+    replicates: int = REPLICATES,
+    sweeps: int = SWEEPS,
+    seed: int,
+    package: str = "bayesmf",
+) -> tuple[Worlds, Worlds]:
+    """Worlds before and after a block, or after sweeps, of the package's sampler."""
+    before = draw_worlds(case.setting, replicates, np.random.default_rng([seed, 1]))
+    update = build_update(case, part, sweeps, package)
+    states = [update(before, world, seed) for world in range(replicates)]
+    return before, Worlds.of_states(states, before.ratings)
+
+
+def reference(case: Case, replicates: int, seed: int) -> Values:
+    """Functionals of other worlds, untouched, for those without a known law."""
+    worlds = draw_worlds(case.setting, replicates, np.random.default_rng([seed, 2]))
+    return functionals(worlds, case.setting)
+
+
+def p_values(found: Values, other: Values, setting: Setting) -> dict[str, float]:
+    """Kolmogorov-Smirnov p-value of every functional: one sample where its law is known."""
+    known = laws(setting)
+    return {
+        name: float(
+            stats.kstest(values, known[name].cdf).pvalue
+            if name in known
+            else stats.ks_2samp(values, other[name]).pvalue
+        )
+        for name, values in found.items()
+    }
+
+
+def changed(before: Worlds, after: Worlds) -> set[str]:
+    """Name what is new in every world; a part that is new in some worlds only is an error."""
+    names = set()
+    for side in ("user", "item"):
+        for part in ("rows", "mean", "precision", "strength"):
+            old, new = (getattr(getattr(worlds, side), part) for worlds in (before, after))
+            moved = (old != new).reshape(len(old), -1)
+            if moved.any():
+                assert moved.all(), f"{side} {part} moved in part"
+                names.add(f"{side} {part}")
+    if (before.alpha != after.alpha).any():
+        assert (before.alpha != after.alpha).all()
+        names.add("alpha")
+    return names
+
+
+def expected_changes(case: Case, part: str) -> set[str]:
+    """Name what a block must make new: everything that it draws, nothing else."""
+    names: set[str] = set()
+    for side, prior in zip(("user", "item"), case.setting.priors, strict=True):
+        if part in (f"{side}_hyper", "sweep"):
+            names |= {f"{side} mean", f"{side} precision"}
+            names |= {f"{side} strength"} if prior.learned else set()
+        if part in (f"{side}_rows", "sweep"):
+            names.add(f"{side} rows")
+    if part in ("noise", "sweep") and isinstance(case.setting.model.alpha, GammaPrior):
+        names.add("alpha")
+    return names
+
+
+class Detection(NamedTuple):
+    """How surely a fault is seen.
+
+    Attributes
+    ----------
+    functional : str
+        The one that shows it best.
+    distance : float
+        Lower confidence bound of how far its distribution function is from the right one.
+    power : float
+        Lower bound of the probability that the test fails, by that functional alone.
+    """
+
+    functional: str
+    distance: float
+    power: float
+
+
+CONFIDENCE = 0.999
+"""Of the bound on a distance."""
+
+
+def detection(found: Values, other: Values, setting: Setting, replicates: int) -> Detection:
+    """Bound the power of the test with so many replicates against what made these values.
+
+    Half of the worlds choose the functional and the point x where its distribution function is
+    furthest from the right one; the other half, independent of that choice, bound the distance at
+    x (Clopper & Pearson 1934). The test's statistic is at least the distance at x, whose
+    distribution is binomial.
+    """
+    known, level = laws(setting), FALSE_FAILURE_RATE / len(found)
+    half = len(found["cell 0"]) // 2
+    critical = {
+        True: float(stats.kstwo.isf(level, replicates)),
+        False: float(stats.kstwobign.isf(level)) / math.sqrt(replicates / 2),
+    }
+    best, at, margin = "", 0.0, -math.inf
+    for name, sample in found.items():
+        x = np.sort(sample[:half])
+        right = known[name].cdf(x) if name in known else _ecdf(other[name][:half], x)
+        gaps = np.abs((np.arange(half) + 0.5) / half - right)
+        if gaps.max() - critical[name in known] > margin:
+            best, at, margin = name, float(x[gaps.argmax()]), gaps.max() - critical[name in known]
+    one_sample = best in known
+    low, high = _interval(found[best][half:] <= at)
+    if one_sample:
+        right_low = right_high = float(known[best].cdf(at))
+    else:
+        right_low, right_high = _interval(other[best][half:] <= at)
+    distance = max(low - right_high, right_low - high, 0.0)
+    spread = 0.5 / math.sqrt(replicates if one_sample else replicates / 2)
+    power = float(stats.norm.cdf((distance - critical[one_sample]) / spread))
+    return Detection(best, distance, power)
+
+
+def _ecdf(sample: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.sort(sample), x, side="right") / len(sample)
+
+
+def _interval(below: np.ndarray) -> tuple[float, float]:
+    found = stats.binomtest(int(below.sum()), len(below)).proportion_ci(CONFIDENCE, "exact")
+    return float(found.low), float(found.high)

@@ -1,0 +1,120 @@
+"""Every conditional, every path of the row update and the sweep, against closed forms to 1e-9.
+
+The checks are in closed_forms*.py, by name in `CHECKS`. None is random: a failure is a fault.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from bayesmf.gibbs import conditionals
+from bayesmf.gibbs.engines import ENGINES
+from bayesmf.kernels import rows as kernels
+from tests.statistical.closed_forms import CHECKS
+from tests.statistical.closed_forms_rows import (
+    DEGREES,
+    ENGINE_NAMES,
+    SHAPES,
+    assert_close,
+    row_world,
+    run_engine,
+)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_closed_form(name):
+    CHECKS[name]("bayesmf")
+
+
+def test_every_path_is_taken():
+    """The worlds hold all sides of the kernel's tile, its padding, and both engines."""
+    assert set(ENGINES) == set(ENGINE_NAMES)
+    assert {0, 1, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1, 2 * kernels.TILE} < set(DEGREES)
+    assert {n % 8 for n in DEGREES} >= {0, 1, 7}
+    assert max(DEGREES) > 2 * kernels.TILE
+    assert {d % 4 for d, _ in SHAPES} == {0, 1, 2, 3}
+    assert (1, True) in SHAPES  # a bias and no factor
+    later_is_shorter = [a > b for a, b in pairwise(DEGREES)]
+    assert any(later_is_shorter)
+    assert not all(later_is_shorter)
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_read_only_arrays_give_the_same_bits(engine):
+    """`Ratings` hands out arrays that cannot be written, for which the kernel is compiled apart."""
+    world = row_world(4, True)
+    normals = np.random.default_rng(1).standard_normal((len(DEGREES), 4))
+    expected = run_engine("bayesmf", engine, world, normals)
+    partners = world.side.partners.copy()
+    partners.flags.writeable = False
+    locked = world._replace(side=world.side._replace(partners=partners))
+    np.testing.assert_array_equal(run_engine("bayesmf", engine, locked, normals), expected)
+
+
+FAULTS = {
+    # One fault each, small or in a corner, and the checks that must see it.
+    "conjugate update without the shift": (
+        "hyper_conditional",
+        lambda right: (
+            lambda n, mean, scatter, prior, strength: right(
+                n, mean, scatter, prior, strength
+            )._replace(inverse_scale=np.diag(strength) + scatter)
+        ),
+        ("hyperparameters by quadrature", "hyperparameters by their density"),
+    ),
+    "one degree of freedom too many": (
+        "hyper_conditional",
+        lambda right: (
+            lambda n, mean, scatter, prior, strength: right(
+                n, mean, scatter, prior._replace(dof=prior.dof + 1), strength
+            )
+        ),
+        ("hyperparameters by quadrature", "hyperparameters by uncentred sums"),
+    ),
+    "half a rating too many": (
+        "alpha_conditional",
+        lambda right: lambda error, n, prior: right(error, n + 0.5, prior),
+        ("alpha by quadrature", "alpha drawn or fixed"),
+    ),
+    "moments in single precision": (
+        "moments",
+        lambda right: lambda rows: right(rows.astype(np.float32).astype(float)),
+        ("hyperparameters by quadrature",),
+    ),
+    "a Wishart whose root is not of W": (
+        "draw_wishart_root",
+        lambda right: lambda inverse_scale, dof, rng: right(inverse_scale, dof, rng).T,
+        ("Wishart draw as a map",),
+    ),
+    "a bias that is not taken from the target": (
+        "row_conditional",
+        lambda right: (
+            lambda rows, y, has_bias, *rest: right(
+                rows, y + rows[:, -1] if has_bias else y, has_bias, *rest
+            )
+        ),
+        ("row conditional", "row update, numpy", "bias alone"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_checks_see_a_fault(fault, monkeypatch):
+    attribute, spoil, seen_by = FAULTS[fault]
+    right = getattr(conditionals, attribute)
+    spoilt = spoil(right)
+    monkeypatch.setattr(conditionals, attribute, spoilt)
+    if attribute == "moments":
+        monkeypatch.setitem(ENGINES, "numpy", ENGINES["numpy"]._replace(moments=spoilt))
+    for name in seen_by:
+        with pytest.raises(AssertionError):
+            CHECKS[name]("bayesmf")
+
+
+def test_numbers_are_held_to_their_tolerance():
+    expected = np.array([1e20, -3e20])
+    assert_close(expected * (1 + 0.9e-9), expected, "within")
+    for wrong in (expected * (1 + 1.1e-9), expected * [1, np.nan], expected[:1], -expected):
+        with pytest.raises(AssertionError):
+            assert_close(wrong, expected, "beyond")
