@@ -9,6 +9,7 @@ WORKERS ?= 2
 help:
 	@echo "make demo    fit the real MovieLens table, print the comparison, write an HTML page"
 	@echo "make test    lint, types, layers and the test suite"
+	@echo "make verify  the random tests at several times their size; writes docs/verification.md"
 	@echo "make bench   the tables of docs/benchmarks.md, with the peers installed"
 	@echo "make clean   remove the environment and the caches"
 
@@ -34,6 +35,9 @@ lint: $(VENV)/test.ok
 
 test: $(VENV)/test.ok lint
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+verify: $(VENV)/test.ok
+	$(BIN)/python -m tests.statistical.verify
 
 bench: $(VENV)/bench.ok
 	$(BIN)/python -m benchmarks

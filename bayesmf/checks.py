@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bayesmf.ratings import Ratings, check_fittable
-from bayesmf.validation import check_integer
+from bayesmf.ratings import Ratings
+from bayesmf.validation import LARGEST, Described, check_integer, fail
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Pairs
+
+FINEST = 1e-11
+"""Smallest sd of ratings in units of their size: differences then have five digits or more."""
 
 
 def check_data(ratings: object, test: object, function: str) -> tuple[Ratings, Pairs | None]:
@@ -19,6 +22,24 @@ def check_data(ratings: object, test: object, function: str) -> tuple[Ratings, P
     if test is None:
         return data, None
     return data, data.pairs(test, "test", function, with_rating=True)
+
+
+def check_fittable(ratings: Ratings, function: str) -> None:
+    """Refuse tables from which no factor model can be learned."""
+    for what, count in (("users", ratings.n_users), ("items", ratings.n_items)):
+        if count < 2:
+            fail("ratings", function, f"a table with at least two {what}", Described(f"{count}"))
+    low, high = ratings.bounds
+    if low == high:
+        must = "a table with at least two different ratings"
+        fail("ratings", function, must, Described(f"{len(ratings)} ratings that are all {low:g}"))
+    size = max(abs(low), abs(high))
+    if size < 1 / LARGEST:
+        must = f"a table whose largest rating is at least {1 / LARGEST:g} in size"
+        fail("ratings", function, must, Described(f"{size:g}"))
+    if not ratings.sd > size * FINEST:
+        must = "a table whose ratings differ by more than rounding; take their mean off first"
+        fail("ratings", function, must, Described(f"an sd of {ratings.sd:g} at {size:g}"))
 
 
 def check_cores(cores: object, function: str) -> int:

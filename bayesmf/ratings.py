@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmf.tables import Columns, check_values, encode_ids, lookup_ids, read_columns
-from bayesmf.validation import LARGEST, Described, check_choice, fail
+from bayesmf.validation import Described, check_choice, fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -352,28 +352,6 @@ def read_note(table: object) -> str:
         return table.note
     found = table.attrs.get("bayesmf_split") if isinstance(table, pd.DataFrame) else None
     return str(found["note"]) if found and found["n_rows"] == len(table) else ""  # type: ignore[arg-type]
-
-
-FINEST = 1e-11
-"""Smallest sd of ratings in units of their size: differences then have five digits or more."""
-
-
-def check_fittable(ratings: Ratings, function: str) -> None:
-    """Refuse tables from which no factor model can be learned."""
-    for what, count in (("users", ratings.n_users), ("items", ratings.n_items)):
-        if count < 2:
-            fail("ratings", function, f"a table with at least two {what}", Described(f"{count}"))
-    low, high = ratings.bounds
-    if low == high:
-        must = "a table with at least two different ratings"
-        fail("ratings", function, must, Described(f"{len(ratings)} ratings that are all {low:g}"))
-    size = max(abs(low), abs(high))
-    if size < 1 / LARGEST:
-        must = f"a table whose largest rating is at least {1 / LARGEST:g} in size"
-        fail("ratings", function, must, Described(f"{size:g}"))
-    if not ratings.sd > size * FINEST:
-        must = "a table whose ratings differ by more than rounding; take their mean off first"
-        fail("ratings", function, must, Described(f"an sd of {ratings.sd:g} at {size:g}"))
 
 
 def _indptr(counts: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from bayesmf.gibbs.conditionals import Hyper, row_conditional
 from bayesmf.gibbs.engines import ENGINES
 from bayesmf.gibbs.sampler import build_step, initial_state
 from bayesmf.kernels import rows as kernels
@@ -44,74 +43,6 @@ def test_sweeps_agree(ratings, n_factors, biases):
     np.testing.assert_allclose(a.alpha, b.alpha, rtol=1e-10)
     np.testing.assert_allclose(info_a.squared_error, info_b.squared_error, rtol=1e-10)
     np.testing.assert_allclose(info_a.log_likelihood, info_b.log_likelihood, rtol=1e-10)
-
-
-@pytest.mark.parametrize(("n_factors", "biases"), CASES)
-def test_row_update_is_the_conditional(ratings, n_factors, biases):
-    """One row update: mean without normals, mean + L^-T z with them, to 1e-10."""
-    rng = np.random.default_rng(4)
-    d = n_factors + biases
-    side = ratings.by_item
-    targets = rng.standard_normal(len(ratings))
-    partners = rng.standard_normal((ratings.n_users, d)) / np.sqrt(d)
-    root = rng.standard_normal((d, d + 2))
-    hyper = Hyper(rng.standard_normal(d), root @ root.T / d, np.ones(d))
-    z = rng.standard_normal((ratings.n_items, d))
-    args = (side.indptr, side.partners, targets, partners, biases, hyper.precision)
-    args += (hyper.precision @ hyper.mean, False, 1.7)
-    means, draws = (np.full((ratings.n_items, d), np.nan) for _ in range(2))
-    n = ratings.n_items
-    assert kernels.update_rows(0, n, *args, np.empty((0, d)), means) == -1
-    assert kernels.update_rows(0, n, *args, z, draws) == -1
-    for row in range(n):
-        own = slice(side.indptr[row], side.indptr[row + 1])
-        mean, precision = row_conditional(
-            partners[side.partners[own]], targets[own], biases, 1.7, hyper.mean, hyper.precision
-        )
-        chol = np.linalg.cholesky(precision)
-        np.testing.assert_allclose(means[row], mean, rtol=1e-10, atol=1e-10)
-        expected = mean + np.linalg.solve(chol.T, z[row])
-        np.testing.assert_allclose(draws[row], expected, rtol=1e-10, atol=1e-10)
-
-
-def test_weighted_prior_counts_ratings(ratings):
-    rng = np.random.default_rng(5)
-    side, d = ratings.by_item, 3
-    targets = rng.standard_normal(len(ratings))
-    partners = rng.standard_normal((ratings.n_users, d))
-    out = np.empty((ratings.n_items, d))
-    precision, shift = 0.3 * np.eye(d), np.zeros(d)
-    kernels.update_rows(
-        0, ratings.n_items, side.indptr, side.partners, targets, partners, False, precision,
-        shift, True, 1.0, np.empty((0, d)), out,
-    )  # fmt: skip
-    for row in range(ratings.n_items):
-        own = slice(side.indptr[row], side.indptr[row + 1])
-        n = own.stop - own.start
-        X = partners[side.partners[own]]
-        expected = np.linalg.solve(X.T @ X + 0.3 * n * np.eye(d), X.T @ targets[own])
-        np.testing.assert_allclose(out[row], expected, rtol=1e-9, atol=1e-10)
-
-
-def test_singular_row_is_reported_and_left_alone():
-    ratings = Ratings((np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([1.0, 2.0, 3.0])))
-    side = ratings.by_user
-    out = np.full((2, 2), 7.0)
-    failed = kernels.update_rows(
-        0, 2, side.indptr, side.partners, np.ones(3), np.eye(2), False, np.zeros((2, 2)),
-        np.zeros(2), False, 1.0, np.empty((0, 2)), out,
-    )  # fmt: skip
-    assert failed == 1
-    np.testing.assert_allclose(out, [[1.0, 1.0], [7.0, 7.0]])
-
-
-def test_moments_agree():
-    rows = np.random.default_rng(6).standard_normal((50, 4)) + 100
-    for a, b in zip(ENGINES["numpy"].moments(rows), ENGINES["numba"].moments(rows), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(
-        ENGINES["numba"].moments(rows)[1] / 50, np.cov(rows.T, bias=True), rtol=1e-9
-    )
 
 
 def test_step_is_pure(ratings):

@@ -38,7 +38,7 @@ N_NEW = 3
 class Case(NamedTuple):
     """A setting and how long its chains are; every `thin`-th draw is ranked.
 
-    `memory` holds a half or a third of the factor draws: predictions come from thinned ones.
+    `memory` holds a third of the factor draws with K=2: predictions come from thinned ones.
     """
 
     setting: Setting
@@ -72,7 +72,7 @@ CASES = {
             ),
             8, 6, some_cells(8, 6, 30, seed=1),
         ),
-        chains=1, tune=100, draws=279, thin=9, memory=40_000,
+        chains=1, tune=80, draws=279, thin=9, memory=40_000,
     ),
     "no biases, K=2, fixed strength": Case(
         Setting(
@@ -82,7 +82,7 @@ CASES = {
             ),
             7, 9, some_cells(7, 9, 40, seed=2),
         ),
-        chains=1, tune=100, draws=279, thin=9, memory=25_500,
+        chains=1, tune=80, draws=279, thin=9, memory=25_500,
     ),
     "biases alone, fixed noise": Case(
         Setting(
@@ -92,7 +92,7 @@ CASES = {
             ),
             9, 5, some_cells(9, 5, 25, seed=3),
         ),
-        chains=2, tune=40, draws=90, thin=6, memory=11_500,
+        chains=2, tune=40, draws=60, thin=4, memory=25_000,
     ),
 }  # fmt: skip
 
@@ -258,9 +258,8 @@ def ranked_draws(
 ) -> dict[str, np.ndarray]:
     """Thinned draws (chains, draws, members) of every quantity, from what the fit has stored."""
     setting, thin = case.setting, case.thin
-    kept, factors, constant = (
-        post.data[group] for group in ("posterior", "factors", "constant_data")
-    )
+    groups = ("posterior", "factors", "constant_data")
+    kept, factors, constant = (post.data[group] for group in groups)
 
     def every(name: str) -> np.ndarray:
         draws = kept[name].to_numpy()[:, ::thin]

@@ -119,6 +119,7 @@ def test_correlation_of_neighbours():
         slow[..., t] = 0.6 * slow[..., t - 1] + 0.8 * noise[..., t]
     assert np.mean([neighbour_correlation(x) for x in noise]) == pytest.approx(0, abs=0.02)
     assert np.mean([neighbour_correlation(x) for x in slow]) > 0.4
+    assert neighbour_correlation(np.ones((2, 15))) == 1
 
 
 def conjugate_study(posterior_sd: float, shift: float = 0.0, data_sets: int = 300) -> Study:

@@ -1,7 +1,10 @@
 """Every deliberate fault is seen, and how surely is bounded from below."""
 
+import numpy as np
 import pytest
 
+from tests.statistical.calibration import run_study
+from tests.statistical.closed_forms import CHECKS
 from tests.statistical.functionals import functionals
 from tests.statistical.invariance import (
     CASES,
@@ -16,10 +19,13 @@ from tests.statistical.invariance import (
 from tests.statistical.mutants import MUTANTS
 from tests.statistical.planting import planted
 from tests.statistical.rates import FALSE_FAILURE_RATE, adjusted
+from tests.statistical.uniformity import coverage_p_values, rank_p_values
 
 SEED = 1859
 POWER = 0.99
 BY_INVARIANCE = [mutant for mutant in MUTANTS if mutant.case]
+BY_CALIBRATION = [mutant for mutant in MUTANTS if mutant.check == "calibration"]
+DATA_SETS = 40
 
 
 @pytest.mark.parametrize("mutant", BY_INVARIANCE, ids=lambda mutant: mutant.name)
@@ -41,3 +47,20 @@ def test_a_part_that_does_not_move_is_seen(tmp_path):
         before, after = run(case, replicates=10, seed=SEED, package=package)
     missing = expected_changes(case, "sweep") - changed(before, after)
     assert missing == {"user strength", "item strength"}
+
+
+def test_closed_forms_see_an_overflow(tmp_path):
+    """Single precision in one buffer: ratings and rows of ordinary size hardly show it."""
+    (mutant,) = (mutant for mutant in MUTANTS if mutant.check == "closed forms")
+    with planted(mutant, tmp_path) as package:
+        for name in ("rows in extreme units, numba", "row update, numba"):
+            with pytest.raises((AssertionError, np.linalg.LinAlgError)):
+                CHECKS[name](package)
+
+
+@pytest.mark.parametrize("mutant", BY_CALIBRATION, ids=lambda mutant: mutant.name)
+def test_calibration_sees(mutant, tmp_path):
+    """Faults of what is stored and predicted, which leave the chain itself untouched."""
+    with planted(mutant, tmp_path) as package:
+        study = run_study("no biases, K=2, fixed strength", DATA_SETS, SEED, package)
+    assert adjusted(rank_p_values(study) | coverage_p_values(study))[1] < FALSE_FAILURE_RATE

@@ -105,6 +105,8 @@ def neighbour_correlation(draws: np.ndarray) -> float:
     The mean that is taken out makes it too small by 1 / n, which is put back.
     """
     ranks = stats.rankdata(draws).reshape(draws.shape)
+    if np.ptp(ranks) == 0:
+        return 1.0  # a quantity that does not move
     ranks = (ranks - ranks.mean()) / ranks.std()
     return float((ranks[:, 1:] * ranks[:, :-1]).mean() + 1 / draws.size)
 

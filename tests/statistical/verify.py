@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 BATCHES = 5
 """Runs of REPLICATES worlds, with seeds of their own, that one test of invariance takes."""
 DATA_SETS = 1500
+STUDY = "no biases, K=2, fixed strength"
+"""The study that mutants meet; its scale of 0.5 shows what has not been brought back from it."""
 SEED = 20_240_000
 """Far from the seeds of the tests: what is seen here is not what was seen there."""
 
@@ -133,8 +135,7 @@ def _seen(case: Case, part: str, package: str, replicates: int) -> dict[str, Any
 
 
 def _calibration_sees(package: str, quick: bool) -> dict[str, Any]:
-    (name, *_) = calibration.CASES
-    study = calibration.run_study(name, 10 if quick else 100, SEED, package)
+    study = calibration.run_study(STUDY, 10 if quick else 100, SEED, package)
     worst, p = adjusted(rank_p_values(study) | coverage_p_values(study))
     return {"worst": worst, "p": p}
 
@@ -195,7 +196,7 @@ def main() -> int:
             (page.RESULTS / f"{name}.json").write_text(text)
     if not arguments.quick:
         page.write()
-    return 0 if held else 1
+    return 0 if held or arguments.quick else 1
 
 
 if __name__ == "__main__":
