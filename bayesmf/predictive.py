@@ -29,7 +29,8 @@ CHUNK_BYTES = 16_000_000
 class Mixture(NamedTuple):
     """Equal-weight Gaussian components: means (n_cells, n_draws), sds the same or (1, n_draws).
 
-    An sd of zero is a point mass.
+    A cell whose sds are all zero is a sample of points: it has a mean, an sd and quantiles, but no
+    density; `cdf`, `log_density` and `crps` ask for positive sds.
     """
 
     means: np.ndarray

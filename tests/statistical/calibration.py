@@ -38,7 +38,7 @@ N_NEW = 3
 class Case(NamedTuple):
     """A setting and how long its chains are; every `thin`-th draw is ranked.
 
-    `memory` holds a third of the factor draws with K=2: predictions come from thinned ones.
+    `memory` holds all factor draws, or half; intervals from S draws are narrow by the order of 1/S.
     """
 
     setting: Setting
@@ -72,7 +72,7 @@ CASES = {
             ),
             8, 6, some_cells(8, 6, 30, seed=1),
         ),
-        chains=1, tune=80, draws=279, thin=9, memory=40_000,
+        chains=1, tune=80, draws=279, thin=9, memory=120_000,
     ),
     "no biases, K=2, fixed strength": Case(
         Setting(
@@ -82,7 +82,7 @@ CASES = {
             ),
             7, 9, some_cells(7, 9, 40, seed=2),
         ),
-        chains=1, tune=80, draws=279, thin=9, memory=25_500,
+        chains=1, tune=80, draws=279, thin=9, memory=36_000,
     ),
     "biases alone, fixed noise": Case(
         Setting(
