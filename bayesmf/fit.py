@@ -96,6 +96,8 @@ def fit_bpmf(
     ------
     ValueError, TypeError
         For wrong arguments or data, before any work starts.
+    FloatingPointError, numpy.linalg.LinAlgError
+        If a prior so extreme that floats do not hold it makes draws that are not finite.
     KeyboardInterrupt
         If interrupted before every chain has a draw. Later, an interrupt keeps what was drawn.
 

@@ -82,7 +82,8 @@ class Ratings:
     users, items : ndarray of int32, shape (n_ratings,)
         Codes in canonical order: by user, then by item.
     values : ndarray of float64, shape (n_ratings,)
-        Ratings in canonical order.
+        Ratings in canonical order. A float32 column keeps the values it has: 0.1 in single
+        precision is not 0.1.
     timestamps : ndarray or None
         In canonical order, if the table had them.
     note : str

@@ -272,7 +272,11 @@ def check_values(values: np.ndarray, column: str, argument: str, function: str) 
             if is_bool or not isinstance(value, numbers.Real):
                 got = Described(f"{_plain(value)!r} ({type(value).__name__}) in row {row}")
                 fail(argument, function, must, got, TypeError)
-    numeric = values.astype(np.float64)
+    with np.errstate(over="ignore"):  # of a longer float type: refused below
+        try:
+            numeric = values.astype(np.float64)
+        except OverflowError:  # an int of a hundred digits
+            fail(argument, function, must, Described("an integer beyond all floats"))
     bad = np.flatnonzero(~(np.abs(numeric) <= LARGEST))  # NaN is not either
     if bad.size:
         row = int(bad[0])

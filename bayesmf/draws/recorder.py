@@ -153,8 +153,8 @@ class Recorder:
                     self._record_factors(kept, state, users, items)
             except FloatingPointError as error:
                 raise FloatingPointError(
-                    f"A draw of sweep {state.sweep} is beyond what float32 holds: the prior, the "
-                    "centre or the scale is too extreme."
+                    f"A draw of sweep {state.sweep} is too large to be kept: the prior, the centre "
+                    "or the scale is too extreme."
                 ) from error
 
     def _latent(

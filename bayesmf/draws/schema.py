@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bayesmf.draws.recorder import Recorder
     from bayesmf.ratings import Ratings
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 DIMS: dict[str, tuple[str, ...]] = {
     "singular_value": ("component",),

@@ -38,7 +38,8 @@ class State(NamedTuple):
     alpha : float
         Noise precision.
     squared_error : float
-        Sum of squared residuals of the rows when the noise precision was last drawn.
+        Sum of squared residuals of the rows when the noise precision was last drawn: a by-product,
+        which nothing is drawn from.
     """
 
     sweep: int

@@ -29,11 +29,11 @@ from tests.statistical.closed_forms_rows import (
     row_world,
     run_engine,
 )
+from tests.statistical.invariance import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SCAN = ("user_hyper", "user_rows", "item_hyper", "item_rows", "noise")
 WRITES = {"noise": ("alpha", "squared_error")}
 N_USERS, N_ITEMS = 14, 9
 PRIOR = NormalWishart(mu0=0.2, beta0=1.5, extra_dof=3.0, row_share=0.5, interaction_share=0.4)
@@ -165,7 +165,7 @@ def check_sweep(engine_name: str, package: str) -> None:
         data, streams = build_data(package, model.biases), Streams.of_chain(17, 2)
         step = sampler.build_step(data, model, engine)
         blocks = sampler.build_blocks(data, model, engine)
-        assert tuple(blocks) == SCAN
+        assert tuple(blocks) == PARTS
         by_hand = ByHand(package, engine, data, model, streams)
         state = build_state(package, model)
         for _ in range(3):

@@ -41,6 +41,9 @@ class Mutant(NamedTuple):
 
 CONDITIONALS, SAMPLER = "gibbs/conditionals.py", "gibbs/sampler.py"
 ENGINES, ROWS = "gibbs/engines.py", "kernels/rows.py"
+STUDY = "no biases, K=2, fixed strength"
+"""The study that calibration mutants meet: its scale of 0.5 shows what was not brought back."""
+
 RECORDER, PREDICTIVE = "draws/recorder.py", "predictive.py"
 
 MUTANTS = (

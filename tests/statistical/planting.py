@@ -38,7 +38,8 @@ def _modules() -> dict[str, str]:
 def _imports(text: str, dotted: str) -> bool:
     package, _, name = dotted.rpartition(".")
     direct = rf"\bbayesmf\.{re.escape(dotted)}\b"
-    from_package = rf"from bayesmf\.{re.escape(package)} import [^\n]*\b{name}\b"
+    names = r"(?:\([^)]*|[^\n(]*)"  # on one line, or in brackets over several
+    from_package = rf"from bayesmf\.{re.escape(package)} import {names}\b{name}\b"
     return bool(re.search(direct, text) or (package and re.search(from_package, text)))
 
 

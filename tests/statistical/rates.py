@@ -7,7 +7,13 @@ FALSE_FAILURE_RATE = 1e-5
 
 
 def adjusted(p_values: Mapping[str, float]) -> tuple[str, float]:
-    """The smallest of a test's p-values, by name, times their number (Bonferroni), at most 1."""
+    """The smallest of a test's p-values, by name, times their number (Bonferroni), at most 1.
+
+    NaN, which a statistic of draws that are not finite would give, is an AssertionError.
+    """
+    broken = {name: p for name, p in p_values.items() if not 0 <= p <= 1}
+    assert p_values, "no p-values"
+    assert not broken, f"these are not p-values: {broken}"
     worst = min(p_values, key=lambda name: p_values[name])
     return worst, min(1.0, len(p_values) * p_values[worst])
 

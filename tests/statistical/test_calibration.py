@@ -20,6 +20,7 @@ from tests.statistical.uniformity import (
     pointwise,
     power,
     rank_p_values,
+    rank_power,
     shares_below,
     stays_inside,
     summary,
@@ -168,6 +169,17 @@ def test_stated_power_is_the_share_of_studies_that_fail():
     share = max(np.mean([p[f"known: {q:.0%} interval"] < 0.01 for p in seen]) for q in INTERVALS)
     assert 0.2 < share < 0.95
     assert stated == pytest.approx(share, abs=0.15)
+
+
+def test_power_of_ranks():
+    """None against a right posterior, all against a bad one, more with more data sets."""
+    rng = np.random.default_rng(7)
+    assert rank_power(300, 31, 0.0, 1.0, 1e-3, rng, 40) < 0.1
+    assert rank_power(300, 31, 0.5, 1.0, 1e-7, rng, 20) > 0.9
+    assert rank_power(300, 31, 0.0, 0.6, 1e-7, rng, 20) > 0.9
+    few, many = (rank_power(n, 31, 0.2, 1.0, 1e-5, rng, 20) for n in (100, 1500))
+    assert few < 0.3
+    assert many > 0.9
 
 
 def test_same_seed_same_study_and_results_can_be_saved(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from bayesmf.gibbs import conditionals
 from bayesmf.gibbs.engines import ENGINES
 from bayesmf.kernels import rows as kernels
+from bayesmf.model import GammaPrior, NormalWishart
 from tests.statistical.closed_forms import CHECKS
 from tests.statistical.closed_forms_rows import (
     DEGREES,
@@ -38,6 +39,27 @@ def test_every_path_is_taken():
     later_is_shorter = [a > b for a, b in pairwise(DEGREES)]
     assert any(later_is_shorter)
     assert not all(later_is_shorter)
+
+
+def test_priors_resolve_to_the_numbers_of_the_model():
+    """Written out by hand from docs/model.md: all else takes these numbers from the package.
+
+    1000 rows of 10 factors and a bias: nu0 = 11 + 20 + 0.4 x 1000 = 431; the factors' variance is
+    sqrt(0.025 / 10) = 0.05, so that w, of shape 431 / 2, has mean 431 x 0.05 = 21.55 and rate 10.
+    """
+    found = NormalWishart().resolve(1000, 10, True)
+    assert (found.beta0, found.dof, found.learned) == (2.0, 431.0, True)
+    np.testing.assert_array_equal(found.mu0, np.zeros(11))
+    np.testing.assert_allclose(found.shape, [215.5] * 10 + [1.0], rtol=1e-12)
+    np.testing.assert_allclose(found.rate, [10.0] * 10 + [0.01], rtol=1e-12)
+    np.testing.assert_allclose(found.strength, [21.55] * 10 + [100.0], rtol=1e-12)
+    other = NormalWishart(0.5, 3.0, 7.0, 0.1, strength=GammaPrior(2.0, 5.0)).resolve(50, 2, False)
+    assert (other.beta0, other.dof, other.learned) == (3.0, 14.0, True)
+    np.testing.assert_array_equal(
+        [other.mu0, other.shape, other.rate], [[0.5] * 2, [2] * 2, [5] * 2]
+    )
+    fixed = NormalWishart(strength=3.0).resolve(50, 0, True)
+    assert (fixed.dof, fixed.learned, fixed.strength.tolist()) == (41.0, False, [3.0])
 
 
 @pytest.mark.parametrize("engine", ENGINE_NAMES)

@@ -16,7 +16,7 @@ from tests.statistical.invariance import (
     reference,
     run,
 )
-from tests.statistical.mutants import MUTANTS
+from tests.statistical.mutants import MUTANTS, STUDY
 from tests.statistical.planting import planted
 from tests.statistical.rates import FALSE_FAILURE_RATE, adjusted
 from tests.statistical.uniformity import coverage_p_values, rank_p_values
@@ -62,5 +62,5 @@ def test_closed_forms_see_an_overflow(tmp_path):
 def test_calibration_sees(mutant, tmp_path):
     """Faults of what is stored and predicted, which leave the chain itself untouched."""
     with planted(mutant, tmp_path) as package:
-        study = run_study("no biases, K=2, fixed strength", DATA_SETS, SEED, package)
+        study = run_study(STUDY, DATA_SETS, SEED, package)
     assert adjusted(rank_p_values(study) | coverage_p_values(study))[1] < FALSE_FAILURE_RATE

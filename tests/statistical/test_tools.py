@@ -1,5 +1,6 @@
 """The tools are right: their draws, their laws, their p-values, their bounds of power."""
 
+import json
 import sys
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from scipy import stats
 
 from bayesmf.model import GammaPrior
+from tests.statistical import page
 from tests.statistical.functionals import functionals, laws, log_prior
-from tests.statistical.invariance import CASES, Case, Values, detection, p_values
+from tests.statistical.invariance import CASES, TESTED, Case, Values, detection, p_values
 from tests.statistical.mutants import MUTANTS, Mutant
 from tests.statistical.planting import planted
 from tests.statistical.rates import FALSE_FAILURE_RATE, adjusted, assert_plausible
@@ -21,6 +23,22 @@ def test_rate_is_shared_by_the_p_values_of_a_test():
     assert_plausible({"a": 2.1 * FALSE_FAILURE_RATE, "b": 0.3})
     with pytest.raises(AssertionError, match="b: p = 4e-06, 8e-06 among 2"):
         assert_plausible({"a": 0.5, "b": 4e-6})
+
+
+@pytest.mark.parametrize(
+    "broken", [{}, {"a": np.nan}, {"a": np.nan, "b": 0.5}, {"a": 0.5, "b": np.nan}]
+)
+def test_what_is_no_p_value_does_not_pass(broken):
+    with pytest.raises(AssertionError, match="p-values"):
+        assert_plausible(broken)
+
+
+def test_one_world_that_is_not_finite_does_not_pass():
+    case = CASES["learned"]
+    found, other = looks(case, 500, 14), looks(case, 500, 15)
+    found["alpha"][7] = np.nan
+    with pytest.raises(AssertionError, match="alpha is not finite in 1 of 500 worlds"):
+        p_values(found, other, case.setting)
 
 
 def test_precisions_are_wishart():
@@ -183,4 +201,18 @@ def test_mutants_are_many_and_each_has_its_test():
     for mutant in MUTANTS:
         assert bool(mutant.case) == bool(mutant.part)
         assert bool(mutant.case) != bool(mutant.check)
-        assert not mutant.case or mutant.case in CASES
+        # Its power is that of a test which `make test` runs.
+        assert not mutant.case or (mutant.case, mutant.part) in TESTED
+
+
+def test_the_page_shows_the_results_there_are():
+    """Words and numbers are put together again by `python -m tests.statistical.page`."""
+    parts = {
+        file.stem: json.loads(file.read_text()) for file in sorted(page.RESULTS.glob("*.json"))
+    }
+    assert set(parts) == {"invariance", "mutants", "calibration"}
+    assert page.PAGE.read_text() == page.text(parts)
+    assert {row["name"] for row in parts["mutants"]["rows"]} == {mutant.name for mutant in MUTANTS}
+    assert {row["case"] for row in parts["invariance"]["rows"]} == set(CASES)
+    for result in parts.values():
+        assert all(row["held"] for row in result["rows"])

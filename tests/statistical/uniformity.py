@@ -169,6 +169,21 @@ def power(study: Study, factor: float, rate: float) -> dict[str, float]:
     return found
 
 
+def rank_power(
+    data_sets: int, n_ranked: int, shift: float, ratio: float, rate: float,
+    rng: np.random.Generator, repeats: int,
+) -> float:  # fmt: skip
+    """Share of simulated studies in which the ECDF shows a posterior that is wrong.
+
+    The truth is standard normal under the right posterior; draws come from one whose mean is off by
+    `shift` posterior sds and whose sd is multiplied by `ratio`.
+    """
+    truth = rng.standard_normal((repeats, data_sets))
+    below = stats.norm.cdf((truth - shift) / ratio)
+    ranks = rng.binomial(n_ranked, below)
+    return float(np.mean([uniform_p_value(row, n_ranked) < rate for row in ranks]))
+
+
 def summary(study: Study) -> dict[str, Any]:
     """A study in numbers that JSON takes."""
     coverage = {
