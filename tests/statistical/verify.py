@@ -197,12 +197,13 @@ def in_processes[T, R](function: Callable[[T], R], tasks: Sequence[T], what: str
         )
 
 
-STAGES = {"invariance": invariance, "mutants": mutants, "calibration": calibrate}
+STAGES = dict(zip(page.STAGES, (invariance, mutants, calibrate), strict=True))
 
 
 def main() -> int:
     """Run what the command line asks for; 0 if everything held."""
     parser = argparse.ArgumentParser(prog="python -m tests.statistical.verify")
+    # Without any, argparse asks whether the empty list is among the choices.
     parser.add_argument("parts", nargs="*", choices=[*STAGES, []], help="all by default")
     parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written")
     parser.add_argument("--seed", type=int, default=SEED, help="of all random numbers")
