@@ -9,8 +9,8 @@ rating scale and the start of the chain are under test too.
 
 Ranks need draws that are nearly independent. With autocorrelation rho between neighbours among L
 draws the variance of a rank is 1 + 2 rho / (L / 2 + 1) times that of a uniform one: 1.01 for
-rho = 0.1 and L = 31, where 300 data sets tell 1.05 from 1, and 1500 data sets 1.02. Every study
-measures rho (`Study.neighbours`).
+rho = 0.1 and L = 31. The standard error of that variance is 0.05 with 300 data sets and 0.03 with
+1000. Every study measures rho (`Study.neighbours`).
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def test_fits_are_calibrated(name):
     """From a table to ranks, intervals and distribution functions, in one look at each fit.
 
     With 300 data sets intervals for known cells that are 20% too narrow are seen for sure; 5% needs
-    some 1500.
+    well above 1000.
     """
     study = run_study(name, DATA_SETS, SEED)
     # Chains must forget themselves between ranked draws: what is left is too little to be seen.

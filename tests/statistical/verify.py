@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 BATCHES = 5
 """Runs of REPLICATES worlds, with seeds of their own, that one test of invariance takes."""
-DATA_SETS = 1500
+DATA_SETS = 1000
 MUTANT_DATA_SETS = 100
 SEED = 20_240_000
 """Chosen before the first run, and not one of the tests' seeds."""
