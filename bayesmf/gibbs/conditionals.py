@@ -156,7 +156,7 @@ def draw_rows(
             raise np.linalg.LinAlgError(
                 f"the precision of row {row} is not positive definite"
             ) from error
-        # As fast as a triangular solver up to D of about 50, and a third of its overhead.
+        # A general solver: for one small row SciPy's triangular one is mostly overhead.
         out[row] = mean + np.linalg.solve(chol.T, z)
 
 
