@@ -11,7 +11,7 @@ rows ubar, vbar, a cell's mean splits uniquely into
     interaction_ij = (u_i - ubar) . (v_j - vbar)
 
 and the singular values of the interaction come from K x K products, never the dense matrix.
-Functions take one draw: factors (n, K), biases (n,) or None.
+Functions take one draw.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 
 class Effects(NamedTuple):
-    """Intercept, user effects (n_users,) and item effects (n_items,), each with mean zero."""
+    """Intercept, and effects (n,) of users and of items, which have mean zero over all rows."""
 
     intercept: float
     user_effect: np.ndarray
@@ -30,34 +30,44 @@ class Effects(NamedTuple):
 
 
 def effects(
-    user_factors: np.ndarray,
-    item_factors: np.ndarray,
-    user_bias: np.ndarray | None,
-    item_bias: np.ndarray | None,
+    user_rows: np.ndarray,
+    item_rows: np.ndarray,
+    user_mean: np.ndarray,
+    item_mean: np.ndarray,
+    has_bias: bool,
     center: float = 0.0,
 ) -> Effects:
-    """Split biases and factors into intercept and effects."""
-    user_mean, item_mean = user_factors.mean(axis=0), item_factors.mean(axis=0)
+    """Intercept and effects of some rows (n, D), with the mean rows (D,) of both sides.
+
+    A row is its factors, and its bias as last coordinate where there is one.
+    """
+    # What a row is multiplied by in its effect: the other side's mean factors, and 1 for the bias.
+    for_users, for_items = item_mean.copy(), user_mean.copy()
+    intercept = center
+    if has_bias:
+        intercept += float(user_mean[-1] + item_mean[-1])
+        for_users[-1] = for_items[-1] = 1.0
+    k = len(user_mean) - has_bias
     # einsum, not BLAS: these are kept for every draw and must not depend on a number of threads.
-    user_effect = np.einsum("nk,k->n", user_factors - user_mean, item_mean)
-    item_effect = np.einsum("nk,k->n", item_factors - item_mean, user_mean)
-    intercept = center + float(np.einsum("k,k->", user_mean, item_mean))
-    if user_bias is not None:
-        intercept += float(user_bias.mean())
-        user_effect = user_effect + (user_bias - user_bias.mean())
-    if item_bias is not None:
-        intercept += float(item_bias.mean())
-        item_effect = item_effect + (item_bias - item_bias.mean())
-    return Effects(intercept, user_effect, item_effect)
+    intercept += float(np.einsum("k,k->", user_mean[:k], item_mean[:k]))
+    return Effects(
+        intercept,
+        np.einsum("nd,d->n", user_rows - user_mean, for_users),
+        np.einsum("nd,d->n", item_rows - item_mean, for_items),
+    )
 
 
 def singular_values(user_scatter: np.ndarray, item_scatter: np.ndarray) -> np.ndarray:
     """Singular values (K,), decreasing, of the centred interaction from the scatter matrices.
 
-    With U'U = A A' and V'V = B B' those of U V' are those of A' B.
+    With U'U = A A' the squares of those of U V' are the eigenvalues of A' V'V A.
     """
-    left, right = (_root(scatter) for scatter in (user_scatter, item_scatter))
-    values: np.ndarray = np.linalg.svd(left.T @ right, compute_uv=False)
+    try:
+        root = np.linalg.cholesky(user_scatter)
+    except np.linalg.LinAlgError:
+        root = _root(user_scatter)
+    squares = np.linalg.eigvalsh(root.T @ item_scatter @ root)[::-1]
+    values: np.ndarray = np.sqrt(np.maximum(squares, 0.0))
     return values
 
 

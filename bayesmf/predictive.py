@@ -7,6 +7,7 @@ then exactly Gaussian, and only where both are unknown is one of them drawn at r
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -38,25 +39,29 @@ class Mixture(NamedTuple):
 
     def mean(self) -> np.ndarray:
         """Expected value (n_cells,)."""
-        expected: np.ndarray = self.means.mean(axis=1)
-        return expected
+        return self.moments()[0]
 
     def sd(self) -> np.ndarray:
         """Standard deviation (n_cells,): between components and within them."""
-        total: np.ndarray = np.sqrt(self.means.var(axis=1) + (self.sds**2).mean(axis=1))
-        return total
+        return self.moments()[1]
+
+    def moments(self) -> np.ndarray:
+        """Expected values and standard deviations (2, n_cells)."""
+        out = np.empty((len(self.means), 2))
+        mixtures.mixture_moments(self.means, self.sds, out)
+        return out.T
 
     def quantiles(self, probs: np.ndarray) -> np.ndarray:
         """Quantiles (n_cells, n_probs) of the mixture itself, whatever its shape."""
-        out = np.empty((len(self.means), len(probs)))
         points = np.broadcast_to(~self.sds.any(axis=1), len(self.means))
-        if points.any():
-            out[points] = np.quantile(self.means[points], probs, axis=1).T
-        if not points.all():
-            sds = self.sds if len(self.sds) == 1 else self.sds[~points]
-            inner = np.empty((int((~points).sum()), len(probs)))
-            mixtures.mixture_quantiles(self.means[~points], sds, probs, ndtri(probs), inner)
-            out[~points] = inner
+        out = np.empty((len(self.means), len(probs)))
+        if points.all():
+            mixtures.sample_quantiles(self.means, probs, ndtri(probs), out)
+        elif points.any():
+            for some in (points, ~points):
+                out[some] = Mixture(self.means[some], self.sds[some]).quantiles(probs)
+        else:
+            mixtures.mixture_quantiles(self.means, self.sds, probs, ndtri(probs), out)
         return out
 
     def cdf(self, values: np.ndarray) -> np.ndarray:
@@ -185,6 +190,11 @@ class FactorDraws:
             return factors
         return np.column_stack([factors, getattr(self, f"{side}_bias")[:, code]])
 
+    @property
+    def cells_at_once(self) -> int:
+        """Cells in a chunk."""
+        return max(1, CHUNK_BYTES // (8 * self.n_draws))
+
     def over_chunks[R](
         self,
         users: np.ndarray,
@@ -195,7 +205,7 @@ class FactorDraws:
         cores: int,
     ) -> list[R]:
         """Call `function(cells, mixture)` over chunks of cells in threads, results in order."""
-        size = max(1, CHUNK_BYTES // (8 * self.n_draws))
+        size = self.cells_at_once
 
         def one(start: int) -> R:
             cells = slice(start, min(start + size, len(users)))
@@ -206,12 +216,12 @@ class FactorDraws:
 
 
 class Prediction(NamedTuple):
-    """Mean, sd, lower and upper end of an interval, each (n_cells,)."""
+    """Mean, sd, lower and upper end of an interval, each (n_cells,); no ends without one."""
 
     mean: np.ndarray
     sd: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
 
 
 def predict(
@@ -219,15 +229,37 @@ def predict(
     users: np.ndarray,
     items: np.ndarray,
     *,
-    prob: float,
+    prob: float | None,
     noise: bool,
     cores: int,
 ) -> Prediction:
     """Summaries of cells given by codes; the interval is central, from the mixture's quantiles."""
-    tails = np.array([(1 - prob) / 2, (1 + prob) / 2])
+    tails = None if prob is None else np.array([(1 - prob) / 2, (1 + prob) / 2])
 
     def summarise(_: slice, mixture: Mixture) -> np.ndarray:
-        return np.vstack([mixture.mean(), mixture.sd(), mixture.quantiles(tails).T])
+        moments = mixture.moments()
+        return moments if tails is None else np.vstack([moments, mixture.quantiles(tails).T])
 
-    parts = draws.over_chunks(users, items, summarise, noise=noise, cores=cores)
-    return Prediction(*(np.hstack(parts) if parts else np.empty((4, 0))))
+    first, places = _distinct(users, items, draws.cells_at_once)
+    parts = draws.over_chunks(users[first], items[first], summarise, noise=noise, cores=cores)
+    if not parts:
+        parts = [np.empty((2 if tails is None else 4, 0))]
+    return Prediction(*np.hstack(parts)[:, places])
+
+
+def _distinct(users: np.ndarray, items: np.ndarray, at_once: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each distinct cell comes first, and which of these each cell is.
+
+    The order is one in which neighbours share rows, so that these stay in the cache: blocks of
+    users, by item within, such that `at_once` cells have about as many users as items. All unknown
+    rows are one row. Cells that have one stand together, since a chunk with any is slower.
+    """
+    rows, columns = (codes.astype(np.int64) + 1 for codes in (users, items))
+    n_rows, n_columns = (int(codes.max(initial=0)) + 1 for codes in (rows, columns))
+    size = 1 + math.isqrt(at_once * n_rows * n_columns // max(1, len(rows)))
+    block, row = np.divmod(rows, size)
+    known = (rows > 0) & (columns > 0)
+    n_blocks = n_rows // size + 1
+    key = ((known * n_blocks + block) * n_columns + columns) * size + row
+    _, first, places = np.unique(key, return_index=True, return_inverse=True)
+    return first, places

@@ -6,6 +6,7 @@ computed only for the few cells that a list shows.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,11 +15,10 @@ from threadpoolctl import threadpool_limits
 from bayesmf.canonical import canonical_factors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bayesmf.ratings import Ratings
 
-SCORES_BYTES = 64_000_000
+SCORES_BYTES = 16_000_000
+"""Bytes of scores that one thread works on at a time, and of items' draws laid side by side."""
 MAX_DRAWS = 100
 """Draws used for similarities and loadings, evenly spaced: enough for a mean and an interval."""
 
@@ -32,27 +32,24 @@ class Rows(NamedTuple):
     item_bias: np.ndarray
     center: float
 
-    def scores(self, users: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-        """Mean over draws for some users (codes) and all items, in slices of users."""
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        """Means over draws (n_users, n_items) for some users (codes) and all items."""
         n_draws, n_items, k = self.item_factors.shape
-        size = max(1, SCORES_BYTES // (8 * n_items))
-        draws_at_once = max(1, SCORES_BYTES // (8 * n_items * max(k, 1)))
-        item_bias = self.item_bias.mean(axis=0, dtype=np.float64) if self.item_bias.size else 0.0
-        for start in range(0, len(users), size):
-            cells = slice(start, min(start + size, len(users)))
-            total = np.zeros((cells.stop - start, n_items))
-            for first in range(0, n_draws, draws_at_once):
-                part = slice(first, min(first + draws_at_once, n_draws))
-                # E[u . v] over draws as one product of the draws laid side by side.
-                left = self.user_factors[part, users[cells]].transpose(1, 0, 2)
-                right = self.item_factors[part].transpose(1, 0, 2)
-                with threadpool_limits(1, user_api="blas"):  # the same bits for any thread count
-                    total += left.reshape(len(left), -1) @ right.reshape(n_items, -1).T
-            total = total / n_draws + self.center + item_bias
-            if self.user_bias.size:
-                bias = self.user_bias[:, users[cells]].mean(axis=0, dtype=np.float64)
-                total += bias[:, None]
-            yield cells, total
+        draws_at_once = max(1, SCORES_BYTES // (self.item_factors.itemsize * n_items * max(k, 1)))
+        total = np.zeros((len(users), n_items))
+        for first in range(0, n_draws, draws_at_once):
+            part = slice(first, min(first + draws_at_once, n_draws))
+            # E[u . v] over draws as one product of the draws laid side by side.
+            left = self.user_factors[part, users].transpose(1, 0, 2)
+            right = self.item_factors[part].transpose(1, 0, 2)
+            total += left.reshape(len(users), -1) @ right.reshape(n_items, -1).T
+        total /= n_draws
+        total += self.center
+        if self.item_bias.size:
+            total += self.item_bias.mean(axis=0, dtype=np.float64)
+        if self.user_bias.size:
+            total += self.user_bias[:, users].mean(axis=0, dtype=np.float64)[:, None]
+        return total
 
 
 def top_n(scores: np.ndarray, n: int) -> np.ndarray:
@@ -68,21 +65,28 @@ def top_n(scores: np.ndarray, n: int) -> np.ndarray:
 
 
 def recommend(
-    rows: Rows, ratings: Ratings, users: np.ndarray, n: int, *, exclude_seen: bool
+    rows: Rows, ratings: Ratings, users: np.ndarray, n: int, *, exclude_seen: bool, cores: int
 ) -> list[np.ndarray]:
     """Codes of the best items of each user (code); shorter where a user has seen the rest."""
-    best: list[np.ndarray] = []
     side = ratings.by_user
-    for cells, scores in rows.scores(users):
-        available = np.full(len(scores), scores.shape[1])
+    size = max(1, SCORES_BYTES // (8 * ratings.n_items))
+
+    def best(start: int) -> list[np.ndarray]:
+        some = users[start : start + size]
+        scores = rows.scores(some)
+        available = np.full(len(some), ratings.n_items)
         if exclude_seen:
-            for r, user in enumerate(users[cells]):
+            for r, user in enumerate(some):
                 seen = side.partners[side.indptr[user] : side.indptr[user + 1]]
                 scores[r, seen] = -np.inf
                 available[r] -= len(seen)
         lists = top_n(scores, n)
-        best += [items[:count] for items, count in zip(lists, available, strict=True)]
-    return best
+        return [items[:count] for items, count in zip(lists, available, strict=True)]
+
+    # Slices of users do not depend on the threads, nor do products in them: the same bits always.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores) as pool:
+        parts = list(pool.map(best, range(0, len(users), size)))
+    return [items for part in parts for items in part]
 
 
 def similarities(rows: Rows, side: str, code: int) -> np.ndarray:

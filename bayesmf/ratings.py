@@ -14,37 +14,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
+from bayesmf.indexing import (
+    MOST_ROWS,
+    Side,
+    gather,
+    renumber,
+    row_starts,
+    sort_cells,
+    strictly_ordered,
+    transpose,
+)
 from bayesmf.tables import Columns, check_values, encode_ids, lookup_ids, read_columns
 from bayesmf.validation import Described, check_choice, fail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["Pairs", "Ratings", "Side", "read_note", "split_note"]
+
 _CLASS = "Ratings"
-
-
-class Side(NamedTuple):
-    """The ratings seen from one side, in compressed sparse rows.
-
-    Attributes
-    ----------
-    indptr : ndarray of int64, shape (n_rows + 1,)
-        Row r owns entries indptr[r]:indptr[r + 1].
-    partners : ndarray of int32, shape (n_ratings,)
-        Codes on the other side.
-    order : ndarray of int64, shape (n_ratings,)
-        Where each entry stands in the canonical order, so that any array of one value a rating
-        (targets, residuals, weights) is read from this side as `array[order]`.
-    """
-
-    indptr: np.ndarray
-    partners: np.ndarray
-    order: np.ndarray
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows on this side."""
-        return len(self.indptr) - 1
 
 
 class Pairs(NamedTuple):
@@ -129,29 +117,44 @@ class Ratings:
         names: dict[str, str | None] | None = None,
         duplicates: str = "error",
     ) -> None:
-        if isinstance(table, Ratings):
-            names = {role: str(name) for role, name in table.columns.items()}
-            table = table.to_frame()
         check_choice(duplicates, "duplicates", function, ("error", "mean", "last"))
-        columns = read_columns(table, argument, function, names=names)
-        if len(columns.user) == 0:
+        if isinstance(table, Ratings):
+            self._share(table)
+            return
+        user, item, rating, times, found = read_columns(table, argument, function, names=names)
+        if len(user) == 0:
             fail(argument, function, "a table with at least one rating", Described("no rows"))
+        if len(user) > MOST_ROWS:
+            must = f"a table of at most {MOST_ROWS:,} ratings"
+            fail(argument, function, must, Described(f"{len(user):,}"))
         self.columns: dict[str, str] = {
-            role: columns.names.get(role, role) for role in ("user", "item", "rating")
+            role: found.get(role, role) for role in ("user", "item", "rating")
         }
-        assert columns.rating is not None  # noqa: S101 - read_columns has made sure
-        values = check_values(columns.rating, self.columns["rating"], argument, function)
-        user_name, item_name = self.columns["user"], self.columns["item"]
-        users, self.user_ids = encode_ids(columns.user, user_name, argument, function)
-        items, self.item_ids = encode_ids(columns.item, item_name, argument, function)
+        assert rating is not None  # noqa: S101 - read_columns has made sure
+        rating = check_values(rating, self.columns["rating"], argument, function)
+        users, self.user_ids = encode_ids(user, self.columns["user"], argument, function)
+        items, self.item_ids = encode_ids(item, self.columns["item"], argument, function)
+        del user, item  # of some tables these are copies
         self.note = read_note(table)
-        # A stable sort keeps the table's order among duplicates, which "last" relies on.
-        order = np.lexsort((items, users))
-        times = columns.timestamp
+        if strictly_ordered(users, items):
+            # Copies all the same: the caller's arrays are neither frozen nor trusted to stay.
+            values = np.array(rating, dtype=np.float64)
+            self._set(users, items, values, None if times is None else np.array(times))
+            return
+        # The sort keeps the table's order among duplicates, which "last" relies on.
+        users, items, order = sort_cells(users, items, self.n_users, self.n_items)
+        values = gather(rating, order, np.dtype(np.float64))
         self._set(
-            users[order], items[order], values[order], None if times is None else times[order]
+            users, items, values, None if times is None else gather(times, order, times.dtype)
         )
-        self._resolve_duplicates(duplicates, argument, function)
+        if not strictly_ordered(users, items):
+            self._resolve_duplicates(duplicates, argument, function)
+
+    def _share(self, other: Ratings) -> None:
+        # Nothing in a `Ratings` is ever written again, so that two can have the same arrays.
+        self.columns, self.note = dict(other.columns), other.note
+        self.user_ids, self.item_ids = other.user_ids, other.item_ids
+        self._set(other.users, other.items, other.values, other.timestamps)
 
     def _set(
         self,
@@ -166,11 +169,11 @@ class Ratings:
         self.users, self.items, self.values, self.timestamps = users, items, values, timestamps
 
     def _resolve_duplicates(self, duplicates: str, argument: str, function: str) -> None:
-        key = self.users.astype(np.int64) * self.n_items + self.items
-        starts = np.flatnonzero(np.diff(key, prepend=-1))
-        if len(starts) == len(key):
-            return
-        counts = np.diff(starts, append=len(key))
+        first = np.ones(len(self), dtype=bool)
+        first[1:] = self.users[1:] != self.users[:-1]
+        first[1:] |= self.items[1:] != self.items[:-1]
+        starts = np.flatnonzero(first)
+        counts = np.diff(starts, append=len(self))
         if duplicates == "error":
             twice = starts[counts > 1]
             cells = ", ".join(
@@ -203,13 +206,12 @@ class Ratings:
         """Those ratings of the canonical order, as a new `Ratings` with only the ids that occur."""
         part = type(self).__new__(type(self))
         rows = np.sort(rows)
-        seen_users, users = np.unique(self.users[rows], return_inverse=True)
-        seen_items, items = np.unique(self.items[rows], return_inverse=True)
+        seen_users, users = renumber(self.users[rows], 0, self.n_users)
+        seen_items, items = renumber(self.items[rows], 0, self.n_items)
         part.columns, part.note = dict(self.columns), note
         part.user_ids, part.item_ids = self.user_ids[seen_users], self.item_ids[seen_items]
         times = None if self.timestamps is None else self.timestamps[rows]
-        codes = users.astype(np.int32), items.astype(np.int32)
-        part._set(*codes, self.values[rows], times)  # noqa: SLF001 - a constructor
+        part._set(users, items, self.values[rows], times)  # noqa: SLF001 - a constructor
         return part
 
     def __len__(self) -> int:
@@ -228,15 +230,17 @@ class Ratings:
     @cached_property
     def by_user(self) -> Side:
         """The ratings row by row of users."""
-        counts = np.bincount(self.users, minlength=self.n_users)
-        return Side(_indptr(counts), self.items, np.arange(len(self)))
+        return Side(row_starts(self.users, self.n_users), self.items)
 
     @cached_property
     def by_item(self) -> Side:
         """The ratings row by row of items."""
-        order = np.argsort(self.items, kind="stable")
-        counts = np.bincount(self.items, minlength=self.n_items)
-        return Side(_indptr(counts), self.users[order], order)
+        nothing = np.zeros(len(self), dtype=np.int8)
+        return Side(*transpose(*self.by_user, self.n_items, nothing)[:2])
+
+    def in_item_order(self, values: np.ndarray) -> np.ndarray:
+        """One number a rating, from the canonical order into that of `by_item`, as a new array."""
+        return transpose(*self.by_user, self.n_items, values)[2]
 
     @cached_property
     def mean(self) -> float:
@@ -261,7 +265,7 @@ class Ratings:
             for one in ids:
                 digest.update(repr(one).encode() + b"\0")
         for array in (self.users, self.items, self.values):
-            digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def pairs(
@@ -296,6 +300,7 @@ class Ratings:
         if with_rating:
             assert columns.rating is not None  # noqa: S101 - read_columns has made sure
             ratings = check_values(columns.rating, found["rating"], argument, function)
+            ratings = ratings.astype(np.float64)
             if len(ratings) == 0:
                 fail(argument, function, "a table with at least one rating", Described("no rows"))
         index = pd.RangeIndex(len(users)) if index is None else index
@@ -316,17 +321,20 @@ class Ratings:
 
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame with the table's own column names, in canonical order."""
-        columns: dict[str, Any] = {
-            self.columns["user"]: self.user_ids[self.users],
-            self.columns["item"]: self.item_ids[self.items],
-            self.columns["rating"]: self.values,
-        }
-        if self.timestamps is not None:
-            columns["timestamp"] = self.timestamps
-        frame = pd.DataFrame(columns)
+        frame = self._rows(slice(None))
         if self.note:
             frame.attrs["bayesmf_split"] = split_note(self.note, len(self))
         return frame
+
+    def _rows(self, rows: slice) -> pd.DataFrame:
+        columns: dict[str, Any] = {
+            self.columns["user"]: self.user_ids[self.users[rows]],
+            self.columns["item"]: self.item_ids[self.items[rows]],
+            self.columns["rating"]: self.values[rows],
+        }
+        if self.timestamps is not None:
+            columns["timestamp"] = self.timestamps[rows]
+        return pd.DataFrame(columns)
 
     def __repr__(self) -> str:
         low, high = self.bounds
@@ -338,7 +346,7 @@ class Ratings:
         )
 
     def _repr_html_(self) -> str:
-        head = self.to_frame().head().to_html(index=False)
+        head = self._rows(slice(5)).to_html(index=False)
         return f"<p><code>{html.escape(repr(self))}</code></p>{head}"
 
 
@@ -353,7 +361,3 @@ def read_note(table: object) -> str:
         return table.note
     found = table.attrs.get("bayesmf_split") if isinstance(table, pd.DataFrame) else None
     return str(found["note"]) if found and found["n_rows"] == len(table) else ""  # type: ignore[arg-type]
-
-
-def _indptr(counts: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from bayesmf.indexing import CHUNK, MOST_ROWS, chunks
 from bayesmf.ratings import Ratings
 from bayesmf.seeds import fresh_seed, generator
 from bayesmf.validation import check_bool, check_integer, check_number, check_seed, fail
@@ -13,6 +15,9 @@ from bayesmf.validation import check_bool, check_integer, check_number, check_se
 DENSE_CELLS = 4_000_000
 """Up to this size, or when a quarter of all cells is wanted, cells are drawn exactly without
 replacement from the whole table; drawing with replacement would find few new ones."""
+
+ROWS_AT_A_TIME = 1 << 16
+"""Cells whose rows of factors are gathered at a time: 16 MB a side for 32 factors."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,13 @@ class Simulation:
 
     def mean(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Expected ratings of cells given by id, (n_cells,)."""
-        interaction = np.einsum("nk,nk->n", self.user_factors[users], self.item_factors[items])
-        expected: np.ndarray = (
-            self.center + interaction + self.user_bias[users] + self.item_bias[items]
+        return _means(
+            np.asarray(users),
+            np.asarray(items),
+            (self.user_factors, self.item_factors),
+            (self.user_bias, self.item_bias),
+            self.center,
         )
-        return expected
 
 
 def simulate(
@@ -113,47 +120,141 @@ def simulate(
         round_to = check_number(round_to, "round_to", function, above=0)
     if n_ratings > n_users * n_items:
         fail("n_ratings", function, f"at most the {n_users * n_items:,} cells", n_ratings)
+    if n_ratings > MOST_ROWS:
+        fail("n_ratings", function, f"at most {MOST_ROWS:,}", n_ratings)
     rng = generator(fresh_seed(check_seed(random_seed, function)), "simulate")
     # sd of u.v with independent N(0, s^2) coordinates is s^2 sqrt(K).
     spread = np.sqrt(interaction_sd / np.sqrt(max(n_factors, 1)))
-    user_factors, item_factors = (
-        spread * rng.standard_normal((n, n_factors)) for n in (n_users, n_items)
-    )
-    user_bias, item_bias = (bias_sd * biases * rng.standard_normal(n) for n in (n_users, n_items))
-    users, items = _observed_cells(n_users, n_items, n_ratings, activity_sd, rng)
-    values = (
-        center
-        + np.einsum("nk,nk->n", user_factors[users], item_factors[items])
-        + user_bias[users]
-        + item_bias[items]
-        + noise_sd * rng.standard_normal(n_ratings)
-    )
-    if round_to is not None:
-        values = np.round(values / round_to) * round_to
-    ratings = Ratings((users, items, values))
-    return Simulation(ratings, user_factors, item_factors, user_bias, item_bias, center, noise_sd)
-
-
-def _observed_cells(
-    n_users: int, n_items: int, n_ratings: int, activity_sd: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    factors = [spread * rng.standard_normal((n, n_factors)) for n in (n_users, n_items)]
+    bias = [bias_sd * biases * rng.standard_normal(n) for n in (n_users, n_items)]
     # Log-normal weights have the long tail of real activity; a cell's weight is the product.
     weights = [np.exp(activity_sd * rng.standard_normal(n)) for n in (n_users, n_items)]
     n_cells = n_users * n_items
-    if n_cells <= DENSE_CELLS or 4 * n_ratings > n_cells:
-        # Weighted sampling without replacement by exponential races (Efraimidis & Spirakis 2006).
-        race = rng.standard_exponential(n_cells) / np.outer(*weights).ravel()
-        keys = np.argpartition(race, n_ratings - 1)[:n_ratings]
-    else:
-        cumulative = [np.cumsum(weight / weight.sum()) for weight in weights]
-        keys = np.empty(0, dtype=np.int64)
-        while len(keys) < n_ratings:
-            more = int(1.1 * (n_ratings - len(keys))) + 1000
-            drawn = [
-                np.minimum(np.searchsorted(part, rng.random(more)), len(part) - 1)
-                for part in cumulative
-            ]
-            keys = np.union1d(keys, drawn[0] * n_items + drawn[1])
-        keys = rng.choice(keys, n_ratings, replace=False)
+    choose = _race if n_cells <= DENSE_CELLS or 4 * n_ratings > n_cells else _draw_distinct
+    users, items = _cells(choose(weights[0], weights[1], n_ratings, rng), n_items)
+    values = _means(users, items, (factors[0], factors[1]), (bias[0], bias[1]), center)
+    for part in chunks(n_ratings):
+        values[part] += noise_sd * rng.standard_normal(part.stop - part.start)
+        if round_to is not None:
+            values[part] = np.round(values[part] / round_to) * round_to
+    ratings = Ratings((users, items, values))
+    return Simulation(ratings, factors[0], factors[1], bias[0], bias[1], center, noise_sd)
+
+
+def _means(
+    users: np.ndarray,
+    items: np.ndarray,
+    factors: tuple[np.ndarray, np.ndarray],
+    bias: tuple[np.ndarray, np.ndarray],
+    center: float,
+) -> np.ndarray:
+    means = np.empty(len(users))
+    for part in chunks(len(users), ROWS_AT_A_TIME):
+        i, j = users[part], items[part]
+        interaction = np.einsum("nk,nk->n", factors[0][i], factors[1][j])
+        means[part] = center + interaction + bias[0][i] + bias[1][j]
+    return means
+
+
+def _cells(keys: np.ndarray, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    users, items = (np.empty(len(keys), dtype=np.int32) for _ in range(2))
+    for part in chunks(len(keys)):
+        users[part], items[part] = np.divmod(keys[part], n_items)
+    return users, items
+
+
+def _race(
+    user_weight: np.ndarray, item_weight: np.ndarray, n_ratings: int, rng: np.random.Generator
+) -> np.ndarray:
+    # Weighted sampling without replacement by exponential races (Efraimidis & Spirakis 2006).
+    n_items = len(item_weight)
+    race = rng.standard_exponential(len(user_weight) * n_items)
+    table = race.reshape(-1, n_items)
+    for rows in chunks(len(table), max(1, CHUNK // n_items)):
+        table[rows] /= np.outer(user_weight[rows], item_weight)
+    keys = np.argpartition(race, n_ratings - 1)[:n_ratings]
     keys.sort()
-    return keys // n_items, keys % n_items
+    return keys
+
+
+def _draw_distinct(
+    user_weight: np.ndarray, item_weight: np.ndarray, n_ratings: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Sorted keys of the first `n_ratings` distinct cells of a sequence of independent draws.
+
+    That, too, is weighted sampling without replacement, and its memory does not grow with the
+    number of cells.
+    """
+    n_items, n_cells = len(item_weight), len(user_weight) * len(item_weight)
+    user_share = user_weight / user_weight.sum()
+    user_cumulative = np.cumsum(user_share)
+    item_cumulative = np.cumsum(item_weight / item_weight.sum())
+    # As many draws as ratings are wanted never hold too many cells, so that their order in the
+    # sequence does not matter and they can be drawn user by user.
+    keys = _draw_by_user(rng.multinomial(n_ratings, user_share), item_cumulative, rng)
+    fresh, n_more = 0.5, 0  # share of draws that find a new cell, and draws of one by one
+    while len(keys) < n_ratings:
+        missing = n_ratings - len(keys)
+        if n_more > n_cells // 4:  # weights so uneven that to visit every cell once takes less
+            rest = _race_for_rest(keys, np.log(user_weight), np.log(item_weight), missing, rng)
+            return np.sort(np.concatenate([keys, rest]))
+        n_draws = min(int(missing / max(fresh, 1e-3)) + 1000, 4 * CHUNK)
+        n_more += n_draws
+        drawn = _draw(user_cumulative, n_draws, rng) * n_items
+        drawn += _draw(item_cumulative, n_draws, rng)
+        drawn, first = np.unique(drawn, return_index=True)
+        at = np.searchsorted(keys, drawn)
+        new = keys[np.minimum(at, len(keys) - 1)] != drawn
+        fresh = float(new.mean())
+        if new.sum() > missing:  # of the new cells, those that came first in the sequence
+            new &= first <= np.partition(first[new], missing - 1)[missing - 1]
+        keys = np.insert(keys, at[new], drawn[new])
+    return keys
+
+
+def _draw_by_user(
+    counts: np.ndarray, item_cumulative: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    n_items, ends = len(item_cumulative), np.cumsum(counts)
+    keys, n_keys = np.empty(ends[-1], dtype=np.int64), 0
+    # Runs of users with about a chunk of draws, each sorted by itself.
+    cuts = np.searchsorted(ends, np.arange(CHUNK, ends[-1], CHUNK))
+    for start, stop in pairwise([0, *np.unique(cuts[cuts > 0]).tolist(), len(counts)]):
+        drawn = np.repeat(np.arange(start, stop), counts[start:stop]) * n_items
+        drawn += _draw(item_cumulative, len(drawn), rng)
+        drawn.sort()
+        distinct = drawn[np.diff(drawn, prepend=-1) > 0]
+        keys[n_keys : n_keys + len(distinct)] = distinct
+        n_keys += len(distinct)
+    return keys[:n_keys]
+
+
+def _race_for_rest(
+    keys: np.ndarray,
+    user_log_weight: np.ndarray,
+    item_log_weight: np.ndarray,
+    missing: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    # As `_race`, but among the cells that are not in `keys`, and keeping the first so far alone.
+    n_items = len(item_log_weight)
+    best, times, slowest = np.empty(0, dtype=np.int64), np.empty(0), np.inf
+    for rows in chunks(len(user_log_weight), max(1, CHUNK // n_items)):
+        race = np.log(rng.standard_exponential((rows.stop - rows.start, n_items)))
+        race -= user_log_weight[rows, None] + item_log_weight
+        race = race.ravel()
+        edges = np.array([rows.start, rows.stop]) * n_items
+        taken = slice(*np.searchsorted(keys, edges).tolist())
+        race[keys[taken] - edges[0]] = np.inf
+        near = np.flatnonzero(race < slowest)
+        best, times = np.append(best, edges[0] + near), np.append(times, race[near])
+        if len(best) > missing:
+            keep = np.argpartition(times, missing - 1)[:missing]
+            best, times = best[keep], times[keep]
+            slowest = times.max()
+    return best
+
+
+def _draw(cumulative: np.ndarray, n_draws: int, rng: np.random.Generator) -> np.ndarray:
+    # The sum of all shares may end a rounding error below one.
+    return np.minimum(np.searchsorted(cumulative, rng.random(n_draws)), len(cumulative) - 1)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from bayesmf.indexing import chunks, renumber
 from bayesmf.validation import LARGEST, Described, fail
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ TABLE_TYPES = (
     "or a tuple of arrays (users, items, ratings)"
 )
 
+SMALL_SPAN = 1_000_000
+"""Integer ids within so wide a range are looked up in a table of that length, hashed beyond."""
 
 _INT64 = np.iinfo(np.int64)
 
@@ -124,8 +127,7 @@ def _from_sparse(table: Any, argument: str, function: str) -> Columns:
     if table.ndim != 2:
         fail(argument, function, "a sparse array of users by items", Described("one row"))
     coo = scipy.sparse.coo_array(table)
-    rows, cols = (np.asarray(part, dtype=np.int64) for part in (coo.row, coo.col))
-    return Columns(rows, cols, np.asarray(coo.data), None, {})
+    return Columns(np.asarray(coo.row), np.asarray(coo.col), np.asarray(coo.data), None, {})
 
 
 def _from_arrays(
@@ -177,18 +179,43 @@ def encode_ids(
     changes a code, and hence no bit of a fit.
     """
     values = check_ids(values, column, argument, function)
-    codes, uniques = pd.factorize(values, sort=True)
-    return codes.astype(np.int32), pd.Index(uniques, name=column)
+    encode = _encode_integers if values.dtype.kind in "iu" and len(values) else _encode_others
+    codes, uniques = encode(values)
+    return codes, pd.Index(uniques, name=column)
+
+
+def _encode_integers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low = int(values.min())
+    span = int(values.max()) - low + 1
+    if span <= max(len(values), SMALL_SPAN):
+        offsets, codes = renumber(values, low, span)
+        return codes, offsets + low
+    uniques = np.sort(pd.unique(values).astype(np.int64))
+    known = pd.Index(uniques)
+    codes = np.empty(len(values), dtype=np.int32)
+    for part in chunks(len(values)):
+        codes[part] = known.get_indexer(pd.Index(values[part].astype(np.int64)))
+    return codes, uniques
+
+
+def _encode_others(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found, uniques = pd.factorize(values)
+    order = np.argsort(uniques, kind="stable")
+    code_of = np.empty(len(order), dtype=np.int32)
+    code_of[order] = np.arange(len(order), dtype=np.int32)
+    return code_of[found], uniques[order]
 
 
 def check_ids(values: np.ndarray, column: str, argument: str, function: str) -> np.ndarray:
-    """Ids as an int64, datetime64 or object-of-str array; anything else is named in an error."""
+    """Ids as an integer, datetime64 or object-of-str array; anything else is named in an error."""
     must = f"a table whose '{column}' ids are int, str or datetime"
     values = np.asarray(values)
     if values.ndim != 1:
         fail(argument, function, must, Described(f"an array of shape {values.shape}"))
     if values.dtype.kind in "iu":
-        return _as_int64(values, must, argument, function)
+        _check_int64(values, must, argument, function)
+        # Of another byte order they would be strangers to pandas.
+        return values if values.dtype.isnative else values.astype(np.int64)
     if values.dtype.kind in "UT":
         return values.astype(object)
     missing = np.flatnonzero(pd.isna(values))
@@ -203,12 +230,11 @@ def check_ids(values: np.ndarray, column: str, argument: str, function: str) -> 
     return _check_objects(values, must, argument, function)
 
 
-def _as_int64(values: np.ndarray, must: str, argument: str, function: str) -> np.ndarray:
+def _check_int64(values: np.ndarray, must: str, argument: str, function: str) -> None:
     if len(values) and (int(values.max()) > _INT64.max or int(values.min()) < _INT64.min):
         row = int(np.argmax([abs(int(value)) for value in values]))
         got = Described(f"{int(values[row])} in row {row}")
         fail(argument, function, f"{must} (an int within 64 bits, or a str)", got)
-    return values.astype(np.int64)
 
 
 def _check_objects(values: np.ndarray, must: str, argument: str, function: str) -> np.ndarray:
@@ -227,7 +253,8 @@ def _check_objects(values: np.ndarray, must: str, argument: str, function: str) 
     if first is str:
         return values
     if first == (int, np.integer):
-        return _as_int64(values, must, argument, function)
+        _check_int64(values, must, argument, function)
+        return values.astype(np.int64)
     # Microseconds reach from year 1 to 9999, as datetime does; nanoseconds wrap around.
     return values.astype("datetime64[us]")
 
@@ -250,6 +277,8 @@ def lookup_ids(
     Ids "7" never match the integers of a fit, and would all be called unknown in silence.
     """
     values = check_ids(values, column, argument, function)
+    if values.dtype.kind in "iu":
+        values = values.astype(np.int64, copy=False)
     if len(values) and values.dtype.kind != known.to_numpy().dtype.kind:
         kinds = {"i": "int", "M": "datetime", "O": "str"}
         want = kinds.get(known.to_numpy().dtype.kind, "str")
@@ -259,11 +288,12 @@ def lookup_ids(
 
 
 def check_values(values: np.ndarray, column: str, argument: str, function: str) -> np.ndarray:
-    """Ratings as finite float64 (n,)."""
+    """Ratings (n,) that are finite numbers: the column as it is, or float64 if it holds objects."""
     must = f"a table whose '{column}' column holds finite numbers of at most {LARGEST:g} in size"
     values = np.asarray(values)
     if values.ndim != 1:
         fail(argument, function, must, Described(f"an array of shape {values.shape}"))
+    numeric = values
     if values.dtype.kind not in "iuf":
         for row, value in enumerate(values):
             if value is None or value is pd.NA:
@@ -272,14 +302,19 @@ def check_values(values: np.ndarray, column: str, argument: str, function: str) 
             if is_bool or not isinstance(value, numbers.Real):
                 got = Described(f"{_plain(value)!r} ({type(value).__name__}) in row {row}")
                 fail(argument, function, must, got, TypeError)
-    with np.errstate(over="ignore"):  # of a longer float type: refused below
         try:
             numeric = values.astype(np.float64)
         except OverflowError:  # an int of a hundred digits
             fail(argument, function, must, Described("an integer beyond all floats"))
-    bad = np.flatnonzero(~(np.abs(numeric) <= LARGEST))  # NaN is not either
-    if bad.size:
-        row = int(bad[0])
-        more = f" and {bad.size - 1} more" if bad.size > 1 else ""
-        fail(argument, function, must, Described(f"{values[row]} in row {row}{more}"))
+    first, n_bad = -1, 0
+    for part in chunks(len(values)):
+        with np.errstate(over="ignore"):  # of a longer float type: refused here
+            size = np.abs(numeric[part].astype(np.float64))
+        bad = np.flatnonzero(~(size <= LARGEST))  # NaN is not either
+        if bad.size and not n_bad:
+            first = part.start + int(bad[0])
+        n_bad += bad.size
+    if n_bad:
+        more = f" and {n_bad - 1} more" if n_bad > 1 else ""
+        fail(argument, function, must, Described(f"{values[first]} in row {first}{more}"))
     return numeric

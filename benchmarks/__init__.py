@@ -8,6 +8,10 @@
 Every script has the same parts: SETTINGS (QUICK overrides them), `measure(settings)`, which gives
 plain numbers, `bars(numbers)`, what was asked against what came, and `text(numbers, settings)`, the
 tables. The script prints what the page shows, from the numbers that the JSON file keeps.
+
+`sweep` measures LensKit too, which needs an older pandas: install it into an environment of its own
+(`pip install lenskit`) and name its Python in BENCH_LENSKIT_PYTHON. `sweep` and `scale` keep what
+they have measured in results/NAME.part.json: started again after a break, they go on from there.
 """
 
 SCRIPTS = (
@@ -16,6 +20,8 @@ SCRIPTS = (
     "ml1m",
     "convergence",
     "sweep",
+    "scale",
+    "small",
     "startup",
     "prior",
     "agreement",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import hashlib
 import json
 import os
 import platform
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 RESULTS = Path(__file__).parent / "results"
+SOURCES = Path(__file__).parent.parent / "bayesmf"
 PACKAGES = ("bayesmf", "numpy", "scipy", "numba", "pandas", "arviz", "smurff", "myfm")
 
 Numbers = dict[str, Any]
@@ -33,6 +35,18 @@ class Bar(NamedTuple):
     asked: str
     measured: str
     met: bool
+
+
+def worst(what: str, limit: float, ratios: dict[str, float], digits: int = 1) -> Bar:
+    """How many times as fast something is, which must reach a limit at every point."""
+    where = min(ratios, key=ratios.__getitem__)
+    least, reached = ratios[where], sum(ratio >= limit for ratio in ratios.values())
+    measured = f"{least:.{digits}f} x"
+    if len(ratios) > 1:
+        measured = f"{measured} at {where}, at most {max(ratios.values()):.{digits}f} x"
+    if 0 < reached < len(ratios):
+        measured = f"{measured}; {reached} of {len(ratios)} reach it"
+    return Bar(what, f"≥ {limit:g} x", measured, reached == len(ratios))
 
 
 def at_most(what: str, limit: float, value: float, digits: int, unit: str = "") -> Bar:
@@ -67,8 +81,49 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
+def peak_mb() -> float:
+    """Peak memory of this process: getrusage's would include that of the parent at its start."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return kilobytes * 1024 / 1e6
+
+
+class Points:
+    """What a long script has measured so far, on disk: a run that is cut short goes on from there.
+
+    Figures of other settings or of other sources of the package are not taken up.
+    """
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self._path = RESULTS / f"{name}.part.json" if settings["resume"] else None
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for source in sorted(SOURCES.rglob("*.py")):
+            digest.update(source.read_bytes())
+        self._key = digest.hexdigest()
+        self._done: Numbers = {}
+        if self._path is not None and self._path.exists():
+            kept = json.loads(self._path.read_text())
+            self._done = kept["done"] if kept["key"] == self._key else {}
+
+    def get(self, point: str, measure: Callable[[], Numbers]) -> Numbers:
+        """Figures of one point, measured unless they are there."""
+        if point not in self._done:
+            self._done[point] = measure()
+            if self._path is not None:
+                RESULTS.mkdir(exist_ok=True)
+                kept = {"key": self._key, "done": self._done}
+                self._path.write_text(json.dumps(kept, default=float))
+        found: Numbers = self._done[point]
+        return found
+
+    def clear(self) -> None:
+        """Forget them: the script has come to its end."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+
 @contextmanager
-def limited(threads: int) -> Iterator[None]:
+def limited(threads: int, *, blas: int = 1) -> Iterator[None]:
     """Give both sides the same threads: `threads` of their own, and one for each BLAS.
 
     All of them call BLAS on matrices as small as the rank, if at all, from threads of their own.
@@ -79,7 +134,7 @@ def limited(threads: int) -> Iterator[None]:
     before = numba.get_num_threads()
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with threadpool_limits(blas, user_api="blas"):
             yield
     finally:
         numba.set_num_threads(before)

@@ -7,8 +7,14 @@ by validation.
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -21,7 +27,7 @@ from benchmarks.common import limited
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from bayesmf import Posterior
+    from bayesmf import Posterior, Ratings
 
 SMURFF_NOISES = {
     "adaptive": ("AdaptiveNoise", 1.0, 10.0),
@@ -159,6 +165,128 @@ def myfm(
         seconds = time.perf_counter() - start
         means = model.predict(one_hot(codes.test))
     return Fit(rmse(means, test["rating"].to_numpy()), seconds)
+
+
+class SmurffSweeps:
+    """A run of SMURFF's, a few sweeps at a time, so that ours can be measured between them."""
+
+    def __init__(self, ratings: Ratings, *, n_factors: int, threads: int, test: int) -> None:
+        import smurff as package
+
+        cells = ratings.values - ratings.mean, (ratings.users, ratings.items)
+        shape = ratings.n_users, ratings.n_items
+        held_out = cells[0][:test], (ratings.users[:test], ratings.items[:test])
+        self._threads = threads
+        with limited(threads):
+            self._session = package.TrainSession(
+                priors=["normal", "normal"],
+                num_latent=n_factors,
+                burnin=1,
+                nsamples=10_000,
+                num_threads=threads,
+                seed=1,
+                verbose=0,
+            )
+            self._session.addTrainAndTest(
+                scipy.sparse.coo_matrix(cells, shape),
+                scipy.sparse.coo_matrix(held_out, shape),
+                package.AdaptiveNoise(*SMURFF_NOISES["adaptive"][1:]),
+            )
+            self._session.init()
+
+    def seconds(self, sweeps: int) -> list[float]:
+        """Wall seconds of each of the next sweeps."""
+        found = []
+        with limited(self._threads):
+            for _ in range(sweeps):
+                start = time.perf_counter()
+                self._session.step()
+                found.append(time.perf_counter() - start)
+        return found
+
+
+def myfm_seconds(
+    ratings: Ratings, *, n_factors: int, sweeps: int, least: int, budget: float
+) -> list[float]:
+    """Wall seconds of each of myFM's sweeps but the first; fewer, if they take over `budget`."""
+    import myfm as package
+
+    n, sizes = len(ratings), [ratings.n_users, ratings.n_items]
+    columns = np.column_stack([ratings.users, sizes[0] + ratings.items]).ravel()
+    rows = scipy.sparse.csr_matrix(
+        (np.ones(2 * n), columns, np.arange(0, 2 * n + 1, 2)), shape=(n, sum(sizes))
+    )
+    ends: list[float] = []
+
+    def ended(*_: object) -> tuple[bool, None]:
+        ends.append(time.perf_counter())
+        enough = len(ends) > sweeps or (len(ends) > least and ends[-1] - ends[0] > budget)
+        return enough, None
+
+    with limited(1):
+        package.MyFMRegressor(rank=n_factors, random_seed=1).fit(
+            rows, ratings.values, n_iter=sweeps + 1, group_shapes=sizes, callback=ended
+        )
+    return np.diff(ends).tolist()
+
+
+class LensKit:
+    """LensKit's ALS in a process of its own: its requirements exclude those of this package.
+
+    BENCH_LENSKIT_PYTHON names a Python that has LensKit; by default it is this one.
+    """
+
+    def __init__(self, ratings: Ratings, *, threads: int) -> None:
+        python = os.environ.get("BENCH_LENSKIT_PYTHON", sys.executable)
+        # Its threads are Rayon's; the backends are BLAS and torch.
+        limits = {"LK_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads}
+        limits |= dict.fromkeys(("LK_NUM_BACKEND_THREADS", "OMP_NUM_THREADS"), 1)
+        environment = os.environ | {name: str(number) for name, number in limits.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            table = Path(folder) / "table.npz"
+            np.savez(table, users=ratings.users, items=ratings.items, ratings=ratings.values)
+            # -P: this folder is not on its path, so that no module here hides one of its own.
+            self._process = subprocess.Popen(
+                [python, "-P", str(Path(__file__).with_name("lenskit_worker.py")), str(table)],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            try:
+                self.version: str = self._reply()["version"]
+            except ValueError:
+                self.__exit__()
+                raise RuntimeError(
+                    "LensKit does not run here. Install it into an environment of its own "
+                    "(pip install lenskit) and name its Python in BENCH_LENSKIT_PYTHON."
+                ) from None
+
+    def _reply(self) -> dict[str, Any]:
+        assert self._process.stdout is not None  # noqa: S101 - a pipe
+        reply: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return reply
+
+    def start(self, n_factors: int) -> None:
+        """Begin a new run."""
+        self._ask({"n_factors": n_factors})
+
+    def seconds(self, sweeps: int) -> list[float]:
+        """Wall seconds of each of the next sweeps over both sides."""
+        return list(self._ask({"sweeps": sweeps})["seconds"])
+
+    def _ask(self, what: dict[str, int]) -> dict[str, Any]:
+        assert self._process.stdin is not None  # noqa: S101 - a pipe
+        self._process.stdin.write(json.dumps(what) + "\n")
+        self._process.stdin.flush()
+        return self._reply()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The end of its input ends the process.
+        self._process.communicate()
 
 
 def choose(

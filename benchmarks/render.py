@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import SCRIPTS
+from benchmarks import SCRIPTS, roofline
 from benchmarks.common import bars, load, section
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -23,8 +23,10 @@ peers in one run. To repeat them:
 
 The peers are [SMURFF](https://github.com/ExaScience/smurff) and
 [myFM](https://github.com/tohtsky/myFM), installed by `pip install "bayesmf[bench]"` and never
-imported by the package. `BAYESMF_DATA` names a folder with `ml-100k`, `ml-1m` and `flixster`;
-without it MovieLens is downloaded from its publisher, and Flixster cannot be.
+imported by the package, and, for the time of a sweep, [LensKit](https://github.com/lenskit/lkpy),
+which needs an environment of its own: `BENCH_LENSKIT_PYTHON` names its Python. `BAYESMF_DATA` names
+a folder with `ml-100k`, `ml-1m` and `flixster`; without it MovieLens is downloaded from its
+publisher, and Flixster cannot be.
 
 The protocol, unless a table says otherwise:
 
@@ -47,6 +49,8 @@ def main() -> None:
     missing = [name for name in SCRIPTS if name not in done]
     if missing:
         parts.append(f"Not measured yet: {', '.join(missing)}.")
+    if "sweep" in done:
+        roofline.write(done["sweep"]["numbers"])
     PAGE.write_text("\n\n".join(parts) + "\n")
     print(f"wrote {PAGE.name} from {len(done)} of {len(SCRIPTS)} results")
 

@@ -28,7 +28,7 @@ def ratings() -> Ratings:
 @pytest.mark.parametrize(("n_factors", "biases"), CASES)
 def test_sweeps_agree(ratings, n_factors, biases):
     model = BPMF(n_factors, biases)
-    data = Data.build(ratings, model.working_scale(ratings), biases)
+    data = Data.build(ratings, model.working_scale(ratings), n_factors, biases)
     streams = Streams.of_chain(3, 0)
     states = []
     for engine in (ENGINES["numpy"], ENGINES["numba"]):
@@ -47,7 +47,7 @@ def test_sweeps_agree(ratings, n_factors, biases):
 
 def test_step_is_pure(ratings):
     model = BPMF(2)
-    data = Data.build(ratings, model.working_scale(ratings), True)
+    data = Data.build(ratings, model.working_scale(ratings), 2, True)
     streams = Streams.of_chain(1, 0)
     state = initial_state(data, model, streams)
     before = [state.user_rows.copy(), state.item_rows.copy()]

@@ -1,6 +1,7 @@
 """`Ratings`: any table in, the same codes out."""
 
 import datetime as dt
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 import scipy.sparse
 
-from bayesmf import Ratings
+from bayesmf import Ratings, indexing
 
 TABLE = pd.DataFrame(
     {"user": ["bob", "ann", "bob", "cem"], "item": [3, 1, 1, 2], "rating": [1.0, 5.0, 4.0, 2.5]}
@@ -107,9 +108,11 @@ def test_both_sides_index_the_same_ratings():
     ratings = Ratings((keys // 20, keys % 20, rng.random(200)))
     dense = np.full((ratings.n_users, ratings.n_items), np.nan)
     dense[ratings.users, ratings.items] = ratings.values
-    for side, table in ((ratings.by_user, dense), (ratings.by_item, dense.T)):
+    for side, table, values in (
+        (ratings.by_user, dense, ratings.values),
+        (ratings.by_item, dense.T, ratings.in_item_order(ratings.values)),
+    ):
         assert side.n_rows == len(table)
-        values = ratings.values[side.order]
         for row in range(side.n_rows):
             own = slice(side.indptr[row], side.indptr[row + 1])
             observed = np.flatnonzero(~np.isnan(table[row]))
@@ -198,3 +201,132 @@ def test_representations():
     )
     assert "&lt;Ratings" in ratings._repr_html_()
     assert "<table" in ratings._repr_html_()
+
+
+def random_table(kind, n=3000):
+    rng = np.random.default_rng(len(kind))
+    users, items = rng.integers(60, size=n), rng.integers(40, size=n)  # most cells twice or more
+    table = pd.DataFrame({"user": users, "item": items, "rating": rng.integers(1, 6, n) / 4})
+    table["timestamp"] = rng.permutation(n)
+    if kind == "distinct":
+        return table.drop_duplicates(["user", "item"])
+    if kind == "hashed":
+        return table.assign(user=users * 10**15 - 3 * 10**16, item=(items - 20) * 10**12)
+    if kind == "text":
+        return table.assign(user=[f"u{user}" for user in users])
+    if kind == "narrow":
+        narrow = {"user": np.int8, "item": np.uint64, "rating": np.float16}
+        return table.assign(user=users - 100).astype(narrow)
+    return table.sort_values(["user", "item"], kind="stable")
+
+
+@pytest.mark.parametrize("duplicates", ["last", "mean"])
+@pytest.mark.parametrize("kind", ["distinct", "hashed", "text", "narrow", "sorted"])
+def test_canonical_order_is_that_of_a_comparison_sort(kind, duplicates, monkeypatch):
+    table = random_table(kind)
+    found = []
+    for chunk in (7, 1000, indexing.CHUNK):  # how long a chunk is must not be seen
+        monkeypatch.setattr(indexing, "CHUNK", chunk)
+        ratings = Ratings(table, duplicates=duplicates)
+        found.append(ratings.fingerprint)
+    assert len(set(found)) == 1
+    expected = table.sort_values(["user", "item"], kind="stable").groupby(["user", "item"])
+    expected = expected.agg({"rating": duplicates, "timestamp": "last"}).reset_index()
+    ids, codes = np.unique(expected["user"].to_numpy(), return_inverse=True)
+    assert ratings.user_ids.tolist() == ids.tolist()
+    np.testing.assert_array_equal(ratings.users, codes)
+    assert ratings.item_ids[ratings.items].tolist() == expected["item"].tolist()
+    np.testing.assert_allclose(ratings.values, expected["rating"].astype(float), rtol=1e-15)
+    np.testing.assert_array_equal(ratings.timestamps, expected["timestamp"])
+    assert {ratings.users.dtype, ratings.items.dtype} == {np.dtype(np.int32)}
+
+
+def test_sides_are_those_of_a_stable_sort():
+    ratings = Ratings(random_table("distinct"))
+    by_user, by_item = ratings.by_user, ratings.by_item
+    assert np.shares_memory(by_user.partners, ratings.items)
+    order = np.argsort(ratings.items, kind="stable")
+    np.testing.assert_array_equal(by_item.partners, ratings.users[order])
+    for dtype in (np.int64, np.float32, np.float64):
+        values = np.arange(len(ratings)).astype(dtype)
+        found = ratings.in_item_order(values)
+        np.testing.assert_array_equal(found, values[order])
+        assert found.dtype == dtype
+    for side, codes in ((by_user, ratings.users), (by_item, ratings.items)):
+        np.testing.assert_array_equal(np.diff(side.indptr), np.bincount(codes))
+        assert (side.indptr.dtype, side.partners.dtype) == (np.int64, np.int32)
+
+
+@pytest.mark.parametrize("kind", ["distinct", "sorted"])
+def test_arrays_are_copies_and_frozen(kind):
+    table = random_table(kind).drop_duplicates(["user", "item"])
+    arrays = [table[name].to_numpy(copy=True) for name in ("user", "item", "rating", "timestamp")]
+    ratings = Ratings(tuple(arrays))
+    before = ratings.values.copy()
+    for array in arrays:
+        array[:] = 0  # neither frozen nor shared
+    np.testing.assert_array_equal(ratings.values, before)
+    assert ratings.timestamps.any()
+    for array in (ratings.users, ratings.items, ratings.values, ratings.timestamps):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_ratings_of_ratings_share_their_arrays():
+    one = Ratings(random_table("distinct"))
+    two = Ratings(one)
+    assert two.values is one.values
+    assert two.columns == one.columns
+    assert two.columns is not one.columns
+    pd.testing.assert_frame_equal(two.to_frame(), one.to_frame())
+
+
+def test_bad_ratings_are_counted_over_chunks(monkeypatch):
+    monkeypatch.setattr(indexing, "CHUNK", 10)
+    table = random_table("distinct").reset_index(drop=True)
+    table.loc[[12, 15, 700], "rating"] = np.nan
+    with pytest.raises(ValueError, match="Got nan in row 12 and 2 more"):
+        Ratings(table)
+
+
+def test_take_numbers_ids_anew():
+    table = random_table("hashed").drop_duplicates(["user", "item"])
+    ratings = Ratings(table)
+    rows = np.random.default_rng(1).permutation(len(ratings))[:25]
+    part = ratings.take(rows, "some")
+    expected = ratings.to_frame().iloc[np.sort(rows)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(part.to_frame(), expected)
+    assert sorted(set(part.users)) == list(range(part.n_users))
+    assert part.n_users == expected["user"].nunique()
+    assert part.note == "some"
+    assert Ratings(expected).fingerprint == part.fingerprint
+
+
+def peak_per_rating(make, n):
+    """Bytes a rating that `make` takes at its peak, what it returns included."""
+    tracemalloc.start()
+    try:
+        result = make()
+        return tracemalloc.get_traced_memory()[1] / n, result
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory(monkeypatch):
+    # 16 bytes a rating are kept, and 4 more by item; chunks are set short, as in a longer table.
+    monkeypatch.setattr(indexing, "CHUNK", 1000)
+    n, n_items = 300_000, 1000
+    rng = np.random.default_rng(0)
+    keys = rng.choice(2000 * n_items, n, replace=False)
+    arrays = (keys // n_items).astype(np.int32), (keys % n_items).astype(np.int32)
+    values = rng.integers(1, 6, n).astype(np.float32)
+    monkeypatch.setattr("bayesmf.tables.SMALL_SPAN", 0)
+    peak, ratings = peak_per_rating(lambda: Ratings((*arrays, values)), n)
+    assert peak < 28
+    assert peak_per_rating(lambda: ratings.by_user, n)[0] < 1
+    assert peak_per_rating(lambda: ratings.by_item, n)[0] < 7
+    targets = values.copy()
+    assert peak_per_rating(lambda: ratings.in_item_order(targets), n)[0] < 9
+    assert peak_per_rating(lambda: ratings.fingerprint, n)[0] < 1
+    hashed = (arrays[0].astype(np.int64) * 10**12, arrays[1].astype(np.int64) * 10**12, values)
+    assert peak_per_rating(lambda: Ratings(hashed), n)[0] < 36  # with pandas' hash table

@@ -121,72 +121,83 @@ class Recorder:
     def record(self, chain: int, draw: int, state: State, info: Info, seconds: float) -> None:
         """Keep one draw of one chain."""
         at, scale, k = (chain, draw), self.scale, self.model.n_factors
-        users, items = state.user_rows * self._unit, state.item_rows * self._unit
-        user_factors, item_factors = users[:, :k], items[:, :k]
-        user_bias = users[:, k] if self.model.biases else None
-        item_bias = items[:, k] if self.model.biases else None
-        keep = self.posterior
+        users, items = state.user_rows, state.item_rows
+        keep, probes = self.posterior, self.probes
         keep["alpha"][at] = state.alpha / scale.scale**2
         # The density of the ratings, not of their working-scale form: a change of variable.
         keep["total_log_likelihood"][at] = info.log_likelihood - self.n_ratings * np.log(
             scale.scale
         )
         keep["train_rmse"][at] = self.train_rmse(info)
-        found = effects(user_factors, item_factors, user_bias, item_bias, scale.center)
-        keep["intercept"][at] = found.intercept
-        keep["user_effect"][at] = found.user_effect[self.probes.effect_users]
-        keep["item_effect"][at] = found.item_effect[self.probes.effect_items]
+        (user_mean, user_scatter), (item_mean, item_scatter) = map(self.moments, (users, items))
+        found = effects(
+            users[probes.effect_users], items[probes.effect_items], user_mean, item_mean,
+            self.model.biases,
+        )  # fmt: skip
+        keep["intercept"][at] = scale.center + scale.scale * found.intercept
+        keep["user_effect"][at] = scale.scale * found.user_effect
+        keep["item_effect"][at] = scale.scale * found.item_effect
         if k:
-            scatters = [
-                self.moments(np.ascontiguousarray(side))[1] for side in (user_factors, item_factors)
-            ]
-            keep["singular_value"][at] = singular_values(*scatters)
-        keep["probe"][at] = self._latent(users, items, self.probes.users, self.probes.items)
+            values = singular_values(user_scatter[:k, :k], item_scatter[:k, :k])
+            keep["singular_value"][at] = scale.scale * values
+        keep["probe"][at] = self._latent(users[probes.users], items[probes.items])
         self.stats["seconds"][at] = seconds
         if self.test is not None:
-            self._record_test(at, users, items)
+            self._record_test(at, users, items, user_mean, item_mean)
         # The first of every `thin`: an interrupted run has a row for its draws, however few.
         if draw % self.thin == 0:
             kept = (chain, draw // self.thin)
             try:
                 with np.errstate(over="raise"):
-                    self._record_factors(kept, state, users, items)
+                    self._record_factors(kept, state)
             except FloatingPointError as error:
                 raise FloatingPointError(
                     f"A draw of sweep {state.sweep} is too large to be kept: the prior, the centre "
                     "or the scale is too extreme."
                 ) from error
 
-    def _latent(
-        self, users: np.ndarray, items: np.ndarray, i: np.ndarray, j: np.ndarray
-    ) -> np.ndarray:
+    def _latent(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        # Means of cells on the rating scale, given the rows of each on the working scale.
         k = self.model.n_factors
-        cells = self.scale.center + np.einsum("nk,nk->n", users[i, :k], items[j, :k])
-        return cells + users[i, k] + items[j, k] if self.model.biases else cells
+        cells = np.einsum("nk,nk->n", users[:, :k], items[:, :k], dtype=np.float64)
+        if self.model.biases:
+            cells += users[:, k]
+            cells += items[:, k]
+        return self.scale.center + self.scale.scale * cells
 
-    def _record_test(self, at: tuple[int, int], users: np.ndarray, items: np.ndarray) -> None:
+    def _record_test(
+        self,
+        at: tuple[int, int],
+        users: np.ndarray,
+        items: np.ndarray,
+        user_mean: np.ndarray,
+        item_mean: np.ndarray,
+    ) -> None:
         test = self.test
         assert test is not None  # noqa: S101 - the caller has checked
         assert test.ratings is not None  # noqa: S101
         # An unknown id has no row; its running prediction takes the mean row of its side.
-        users = np.vstack([users, users.mean(axis=0)])
-        items = np.vstack([items, items.mean(axis=0)])
-        self._test_sum[at[0]] += self._latent(users, items, test.users, test.items)
+        own, partners = users[test.users], items[test.items]
+        own[test.users < 0], partners[test.items < 0] = user_mean, item_mean
+        self._test_sum[at[0]] += self._latent(own, partners)
         error = self._test_sum[at[0]] / (at[1] + 1) - test.ratings
         self.stats["test_rmse"][at] = np.sqrt(np.mean(error**2))
 
-    def _record_factors(
-        self, kept: tuple[int, int], state: State, users: np.ndarray, items: np.ndarray
-    ) -> None:
+    def _record_factors(self, kept: tuple[int, int], state: State) -> None:
         keep, k = self.factors, self.model.n_factors
         keep["alpha"][kept] = state.alpha / self.scale.scale**2
         for side, rows, hyper in (
-            ("user", users, state.user_hyper),
-            ("item", items, state.item_hyper),
+            ("user", state.user_rows, state.user_hyper),
+            ("item", state.item_rows, state.item_hyper),
         ):
-            keep[f"{side}_factors"][kept] = rows[:, :k]
+            out = keep[f"{side}_factors"][kept]
+            # A number of the rows' own type: NumPy would go through float64 for any other.
+            unit = rows.dtype.type(np.sqrt(self.scale.scale))
+            np.multiply(rows[:, :k], unit, out=out, casting="same_kind")
             if self.model.biases:
-                keep[f"{side}_bias"][kept] = rows[:, k]
+                out = keep[f"{side}_bias"][kept]
+                unit = rows.dtype.type(self.scale.scale)
+                np.multiply(rows[:, k], unit, out=out, casting="same_kind")
             keep[f"mu_{side}"][kept] = hyper.mean * self._unit
             keep[f"precision_{side}"][kept] = hyper.precision / np.outer(self._unit, self._unit)
 

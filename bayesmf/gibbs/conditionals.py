@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from bayesmf.kernels.blocks import SideData
     from bayesmf.model import GammaPrior, SidePrior
     from bayesmf.ratings import Side
 
@@ -41,7 +42,7 @@ class Hyper(NamedTuple):
 
 def moments(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) of rows (n, D) and their centred scatter, the sum of (x - mean)(x - mean)'."""
-    mean = rows.mean(axis=0)
+    mean = rows.mean(axis=0, dtype=np.float64)
     centred = rows - mean
     # einsum without BLAS: the order of summation must not depend on a number of threads.
     return mean, np.einsum("na,nb->ab", centred, centred)
@@ -110,15 +111,10 @@ def draw_hyper(
     return Hyper(*draw_hyper_given(parameters, rng), strength)
 
 
-def row_conditional(
-    partner_rows: np.ndarray,
-    targets: np.ndarray,
-    has_bias: bool,
-    alpha: float,
-    mean: np.ndarray,
-    precision: np.ndarray,
+def regression(
+    partner_rows: np.ndarray, targets: np.ndarray, has_bias: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and precision (D, D) of one row given its partners' rows (n, D): eqs. 11-13.
+    """Regressors X (n, D) of one row and what they explain (n,).
 
     With biases the regressors are the partners' factors and a 1, and the partners' biases are
     taken from the targets (n,).
@@ -127,15 +123,53 @@ def row_conditional(
     if has_bias:
         X, y = partner_rows.copy(), targets - partner_rows[:, -1]
         X[:, -1] = 1.0
+    return X, y
+
+
+def row_conditional(
+    partner_rows: np.ndarray,
+    targets: np.ndarray,
+    has_bias: bool,
+    alpha: float,
+    mean: np.ndarray,
+    precision: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and precision (D, D) of one row given its partners' rows (n, D): eqs. 11-13."""
+    X, y = regression(partner_rows, targets, has_bias)
     row_precision = precision + alpha * X.T @ X
     row_mean = np.linalg.solve(row_precision, precision @ mean + alpha * X.T @ y)
     return row_mean, row_precision
 
 
+def draw_low_row(
+    partner_rows: np.ndarray,
+    targets: np.ndarray,
+    has_bias: bool,
+    alpha: float,
+    mean: np.ndarray,
+    precision: np.ndarray,
+    normals: np.ndarray,
+) -> np.ndarray:
+    """Draw one row of n ratings from D + n normals by an n x n system.
+
+    Bhattacharya, Chakraborty & Mallick (2016), "Fast sampling with Gaussian scale mixture priors
+    in high-dimensional regression", section 2: the same distribution as `row_conditional`, in
+    coordinates in which the prior is standard normal.
+    """
+    d = len(mean)
+    z, delta = normals[:d], normals[d:]
+    X, y = regression(partner_rows, targets, has_bias)
+    root = np.linalg.cholesky(precision)
+    phi = np.sqrt(alpha) * np.linalg.solve(root, X.T).T
+    rho = np.sqrt(alpha) * (y - X @ mean)
+    t = np.linalg.solve(phi @ phi.T + np.eye(len(y)), rho - phi @ z - delta)
+    drawn: np.ndarray = mean + np.linalg.solve(root.T, z + phi.T @ t)
+    return drawn
+
+
 def draw_rows(
     block: range,
-    side: Side,
-    targets: np.ndarray,
+    data: SideData,
     partner_rows: np.ndarray,
     has_bias: bool,
     alpha: float,
@@ -143,14 +177,18 @@ def draw_rows(
     normals: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Draw the rows of a block from standard normals (len(block), D), writing into `out`."""
-    for row, z in zip(block, normals, strict=True):
+    """Draw the rows of a block from its standard normals, laid end to end, writing into `out`."""
+    side, d = data.side, partner_rows.shape[1]
+    for row in block:
         own = slice(side.indptr[row], side.indptr[row + 1])
-        partners = partner_rows[side.partners[own]]
+        at = data.normal_starts[row : row + 2] - data.normal_starts[block.start]
+        z = normals[at[0] : at[1]]
+        given = partner_rows[side.partners[own]], data.targets[own], has_bias, alpha
+        if len(z) > d:
+            out[row] = draw_low_row(*given, hyper.mean, hyper.precision, z)
+            continue
         try:
-            mean, precision = row_conditional(
-                partners, targets[own], has_bias, alpha, hyper.mean, hyper.precision
-            )
+            mean, precision = row_conditional(*given, hyper.mean, hyper.precision)
             chol = np.linalg.cholesky(precision)
         except np.linalg.LinAlgError as error:
             raise np.linalg.LinAlgError(

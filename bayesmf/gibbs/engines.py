@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayesmf.gibbs import conditionals
-from bayesmf.kernels import rows as kernels
+from bayesmf.kernels import sums
 from bayesmf.kernels.blocks import over_blocks
+from bayesmf.kernels.updates import Partners, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,111 +49,138 @@ class RowTask(NamedTuple):
     hyper: Hyper
 
 
+class Residuals(NamedTuple):
+    """What residuals are taken of: one side's ratings, and the rows of both sides."""
+
+    data: SideData
+    rows: np.ndarray
+    partner_rows: np.ndarray
+    has_bias: bool
+
+
+type DrawBlock = Callable[[range, np.ndarray, np.ndarray], None]
+"""Draw the rows of a block from its standard normals, writing into an array of all rows."""
+
+
 class Engine(NamedTuple):
     """The parts that differ between engines, and the pool that blocks of rows go to.
 
     Attributes
     ----------
-    update : callable(block, task, normals, out)
-        Draw the rows of a block from standard normals (len(block), D), writing into `out`.
-    error : callable(block, data, rows, partner_rows, has_bias) -> float
-        Sum of squared residuals of the ratings of a block of rows.
-    moments : callable(rows) -> (mean, scatter)
-        Mean (D,) and centred scatter (D, D) of rows.
+    drawer : callable(task, executor) -> DrawBlock
+        Make ready the draw of one side's rows.
+    errors : callable(residuals) -> callable(block) -> float
+        Make ready the sum of squared residuals of a block of rows.
+    add_up : callable(block, rows) -> (mean, scatter)
+        Mean (D,) and centred scatter (D, D) of a block of rows, in float64.
     executor : Executor or None
     """
 
-    update: Callable[[range, RowTask, np.ndarray, np.ndarray], None]
-    error: Callable[[range, SideData, np.ndarray, np.ndarray, bool], float]
-    moments: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    drawer: Callable[[RowTask, Executor | None], DrawBlock]
+    errors: Callable[[Residuals], Callable[[range], float]]
+    add_up: Callable[[range, np.ndarray], tuple[np.ndarray, np.ndarray]]
     executor: Executor | None = None
 
     def draw_rows(
         self, task: RowTask, streams: Streams, sweep: int, purpose: Purpose
     ) -> np.ndarray:
         """Draw all rows of a side, (n_rows, D)."""
-        d = task.partner_rows.shape[1]
-        out = np.empty((task.data.side.n_rows, d))
+        data = task.data
+        out = np.empty((data.side.n_rows, task.partner_rows.shape[1]), data.targets.dtype)
+        draw = self.drawer(task, self.executor)
 
-        def update(number: int, block: range) -> None:
+        def draw_block(number: int, block: range) -> None:
             rng = streams.generator(sweep, purpose, number)
-            self.update(block, task, rng.standard_normal((len(block), d)), out)
+            normals = rng.standard_normal(data.n_normals(block), dtype=data.targets.dtype)
+            draw(block, normals, out)
 
-        over_blocks(update, task.data.blocks, self.executor)
+        over_blocks(draw_block, data.blocks, self.executor)
         return out
 
-    def squared_error(
-        self, data: SideData, rows: np.ndarray, partner_rows: np.ndarray, has_bias: bool
-    ) -> float:
+    def squared_error(self, of: Residuals) -> float:
         """Sum of squared residuals on the working scale."""
+        error = self.errors(of)
+        return sum(over_blocks(lambda _, block: error(block), of.data.blocks, self.executor))
 
-        def error(_: int, block: range) -> float:
-            return self.error(block, data, rows, partner_rows, has_bias)
+    def moments(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (D,) of rows (n, D) and their centred scatter, the sum of (x - mean)(x - mean)'.
 
-        return sum(over_blocks(error, data.blocks, self.executor))
-
-
-def _numpy_update(block: range, task: RowTask, normals: np.ndarray, out: np.ndarray) -> None:
-    conditionals.draw_rows(
-        block,
-        task.data.side,
-        task.data.targets,
-        task.partner_rows,
-        task.has_bias,
-        task.alpha,
-        task.hyper,
-        normals,
-        out,
-    )
-
-
-def _numpy_error(
-    block: range, data: SideData, rows: np.ndarray, partner_rows: np.ndarray, has_bias: bool
-) -> float:
-    errors = conditionals.residuals(block, data.side, data.targets, rows, partner_rows, has_bias)
-    return float(np.einsum("n,n->", errors, errors))
+        Parts of the rows are put together by the formula of Chan, Golub & LeVeque (1983).
+        """
+        blocks = [
+            range(at, min(at + sums.ROWS_PER_CHUNK, len(rows)))
+            for at in range(0, len(rows), sums.ROWS_PER_CHUNK)
+        ]
+        parts = over_blocks(lambda _, block: self.add_up(block, rows), blocks, self.executor)
+        if len(parts) == 1:
+            return parts[0]
+        sizes = np.array([len(block) for block in blocks]) / len(rows)
+        means = np.array([mean for mean, _ in parts])
+        # einsum without BLAS: the order of summation must not depend on a number of threads.
+        mean = np.einsum("p,pa->a", sizes, means)
+        between = np.einsum("p,pa,pb->ab", sizes * len(rows), means - mean, means - mean)
+        return mean, sum((scatter for _, scatter in parts), between)
 
 
-def _numba_update(block: range, task: RowTask, normals: np.ndarray, out: np.ndarray) -> None:
-    side, precision = task.data.side, task.hyper.precision
-    failed = kernels.update_rows(
-        block.start,
-        block.stop,
-        side.indptr,
-        side.partners,
-        task.data.targets,
-        task.partner_rows,
-        task.has_bias,
-        precision,
-        precision @ task.hyper.mean,
-        False,
-        task.alpha,
-        normals,
-        out,
-    )
-    if failed >= 0:
-        raise np.linalg.LinAlgError(f"the precision of row {failed} is not positive definite")
-
-
-def _numba_error(
-    block: range, data: SideData, rows: np.ndarray, partner_rows: np.ndarray, has_bias: bool
-) -> float:
-    side = data.side
-    return float(
-        kernels.squared_error(
-            block.start,
-            block.stop,
-            side.indptr,
-            side.partners,
-            data.targets,
-            rows,
-            partner_rows,
-            has_bias,
+def _numpy_drawer(task: RowTask, executor: Executor | None) -> DrawBlock:  # noqa: ARG001
+    def draw(block: range, normals: np.ndarray, out: np.ndarray) -> None:
+        conditionals.draw_rows(
+            block, task.data, task.partner_rows, task.has_bias, task.alpha, task.hyper, normals, out
         )
-    )
+
+    return draw
+
+
+def _numpy_errors(of: Residuals) -> Callable[[range], float]:
+    def error(block: range) -> float:
+        errors = conditionals.residuals(
+            block, of.data.side, of.data.targets, of.rows, of.partner_rows, of.has_bias
+        )
+        return float(np.einsum("n,n->", errors, errors, dtype=np.float64))
+
+    return error
+
+
+def _numpy_add_up(block: range, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return conditionals.moments(rows[block.start : block.stop])
+
+
+def _numba_drawer(task: RowTask, executor: Executor | None) -> DrawBlock:
+    update = prepare(
+        task.data, task.partner_rows, task.has_bias, task.alpha, task.hyper.mean,
+        task.hyper.precision, executor,
+    )  # fmt: skip
+
+    def draw(block: range, normals: np.ndarray, out: np.ndarray) -> None:
+        failed = update.block(block, normals, out)
+        if failed >= 0:
+            raise np.linalg.LinAlgError(f"the precision of row {failed} is not positive definite")
+
+    return draw
+
+
+def _numba_errors(of: Residuals) -> Callable[[range], float]:
+    partners, side = Partners.of(of.partner_rows, of.has_bias), of.data.side
+
+    def error(block: range) -> float:
+        return float(
+            sums.squared_error(
+                block.start, block.stop, side.indptr, side.partners, of.data.targets, of.rows,
+                *partners, of.has_bias,
+            )
+        )  # fmt: skip
+
+    return error
+
+
+def _numba_add_up(block: range, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    d = rows.shape[1]
+    mean, scatter = np.empty(d), np.empty((d, d))
+    sums.chunk_moments(block.start, block.stop, rows, mean, scatter)
+    return mean, scatter
 
 
 ENGINES: dict[str, Engine] = {
-    "numba": Engine(_numba_update, _numba_error, kernels.moments),
-    "numpy": Engine(_numpy_update, _numpy_error, conditionals.moments),
+    "numba": Engine(_numba_drawer, _numba_errors, _numba_add_up),
+    "numpy": Engine(_numpy_drawer, _numpy_errors, _numpy_add_up),
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from bayesmf.gibbs.conditionals import Hyper, draw_alpha, draw_hyper
-from bayesmf.gibbs.engines import RowTask
+from bayesmf.gibbs.engines import Residuals, RowTask
 from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.model import GammaPrior
 
@@ -31,8 +31,9 @@ class State(NamedTuple):
     ----------
     sweep : int
         Sweeps done; the next one's random streams are addressed by it.
-    user_rows, item_rows : ndarray of float64, shapes (n_users, D) and (n_items, D)
-        Factors, and the bias as last coordinate where the model has biases.
+    user_rows, item_rows : ndarray, shapes (n_users, D) and (n_items, D)
+        Factors, and the bias as last coordinate where the model has biases, in the type that rows
+        are computed in.
     user_hyper, item_hyper : Hyper
         Mean, precision and prior strength of the rows on each side.
     alpha : float
@@ -103,7 +104,7 @@ def initial_state(data: Data, model: BPMF, streams: Streams) -> State:
         side_rows = rng.standard_normal((side.side.n_rows, len(spread))) * spread
         if model.biases:
             side_rows[:, -1] = 0.0
-        rows.append(side_rows)
+        rows.append(side_rows.astype(data.dtype, copy=False))
         hypers.append(Hyper(prior.mu0, np.diag(1 / spread**2), prior.strength))
     alpha = 1.0 if isinstance(model.alpha, GammaPrior) else float(model.alpha)
     return State(0, rows[0], rows[1], hypers[0], hypers[1], alpha)
@@ -142,7 +143,9 @@ def build_blocks(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
         return state._replace(item_rows=drawn)
 
     def noise(state: State, streams: Streams) -> State:
-        error = engine.squared_error(data.users, state.user_rows, state.item_rows, data.has_bias)
+        error = engine.squared_error(
+            Residuals(data.users, state.user_rows, state.item_rows, data.has_bias)
+        )
         rng = streams.generator(state.sweep, Purpose.ALPHA)
         alpha = draw_alpha(error, data.n_ratings, model.alpha, rng)
         return state._replace(alpha=alpha, squared_error=error)

@@ -1,32 +1,94 @@
 """The ratings as the kernels read them, cut into blocks of rows that threads can take.
 
-The blocks, and so the random numbers and the order of every sum, depend on the data alone.
+The blocks, the way a row is drawn, and so the random numbers and the order of every sum, depend on
+the data and the model alone.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
     from bayesmf.model import WorkingScale
     from bayesmf.ratings import Ratings, Side
 
-RATINGS_PER_BLOCK = 20_000
-"""Enough work (about a millisecond) to make the cost of handing out a block invisible."""
+RATINGS_PER_BLOCK = 50_000
+"""Enough work (half a millisecond and more) to make the cost of handing out a block invisible."""
+
+FEW_BLOCKS, SMALL_BLOCK = 4, 10_000
+"""A small table is cut into four blocks all the same, unless they would be too small to pay."""
+
+RATINGS_PER_COPY = 1_000_000
+
+LOW_DEGREE = {"float32": 0.5, "float64": 0.5}
+"""Rows with at most so many ratings a coordinate are drawn in the space of their ratings
+(`low_degree.py`), where that is less work."""
+
+WHITEN_COST = 1.0
+"""What whitening one partner counts for, in units of D^2 operations; they must be saved first."""
+
+HEAVY_RATINGS, HEAVY_SHARE = 8192, 1 / 64
+"""A row with more ratings than this, and than this share of all, is summed up by several threads:
+there are at most 64 such rows, in 128 segments."""
+
+
+class Segment(NamedTuple):
+    """Ratings lo..hi of a heavy row."""
+
+    row: int
+    lo: int
+    hi: int
 
 
 class SideData(NamedTuple):
-    """One side of the data: its index, targets on the working scale, and blocks of rows."""
+    """One side of the data: its index, targets, and how its rows are cut up and drawn.
+
+    Attributes
+    ----------
+    side : Side
+        Its index.
+    targets : ndarray of float32 or float64, shape (n_ratings,)
+        Ratings on the working scale; their type is the type that rows are computed in.
+    blocks : tuple of range
+        Runs of rows that a thread takes at a time.
+    normal_starts : ndarray of int64, shape (n_rows + 1,)
+        Where each row's standard normals begin, all rows laid end to end: D for a row, and one
+        more for each rating of a row that is drawn in the space of its ratings.
+    segments : tuple of Segment
+        The ratings of heavy rows, in order.
+    """
 
     side: Side
     targets: np.ndarray
     blocks: tuple[range, ...]
+    normal_starts: np.ndarray
+    segments: tuple[Segment, ...] = ()
+
+    @classmethod
+    def build(
+        cls, side: Side, targets: np.ndarray, n_coordinates: int, n_partners: int
+    ) -> SideData:
+        """Cut a side up; `targets` are in the order of the side."""
+        degrees = np.diff(side.indptr)
+        limit = low_degree_limit(degrees, n_coordinates, n_partners, targets.dtype)
+        normals = n_coordinates + np.where(degrees <= limit, degrees, 0)
+        starts = np.concatenate([[0], np.cumsum(normals)]).astype(np.int64)
+        # Kernels are compiled apart for arrays that can be written: here all are read-only.
+        partners = side.partners.view()
+        partners.flags.writeable = False
+        side = side._replace(partners=partners)
+        return cls(side, targets, row_blocks(side), starts, heavy_segments(side))
+
+    def n_normals(self, block: range) -> int:
+        """How many standard normals the rows of a block are drawn from."""
+        return int(self.normal_starts[block.stop] - self.normal_starts[block.start])
 
 
 class Data(NamedTuple):
@@ -41,30 +103,95 @@ class Data(NamedTuple):
         """Number of ratings."""
         return len(self.users.targets)
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Type that rows are computed and kept in."""
+        return self.users.targets.dtype
+
     @classmethod
-    def build(cls, ratings: Ratings, scale: WorkingScale, has_bias: bool) -> Data:
+    def build(
+        cls,
+        ratings: Ratings,
+        scale: WorkingScale,
+        n_factors: int,
+        has_bias: bool,
+        dtype: str = "float64",
+    ) -> Data:
         """Put ratings on the working scale, once for each side."""
-        targets = (ratings.values - scale.center) / scale.scale
-        sides = [
-            SideData(side, np.ascontiguousarray(targets[side.order]), row_blocks(side))
-            for side in (ratings.by_user, ratings.by_item)
-        ]
-        return cls(sides[0], sides[1], has_bias)
+        targets = np.empty(len(ratings), dtype)
+        for at in range(0, len(ratings), RATINGS_PER_COPY):
+            part = slice(at, at + RATINGS_PER_COPY)
+            targets[part] = (ratings.values[part] - scale.center) / scale.scale
+        d = n_factors + has_bias
+        by_user, by_item = ratings.by_user, ratings.by_item
+        return cls(
+            SideData.build(by_user, targets, d, by_item.n_rows),
+            SideData.build(by_item, ratings.in_item_order(targets), d, by_user.n_rows),
+            has_bias,
+        )
+
+
+def low_degree_limit(
+    degrees: np.ndarray, n_coordinates: int, n_partners: int, dtype: np.dtype
+) -> int:
+    """Most ratings of rows that are drawn in the space of their ratings; 0 for none.
+
+    None, too, where the partners' whitening costs more than such rows save.
+    """
+    d = float(n_coordinates)
+    share = LOW_DEGREE[np.dtype(dtype).name]
+    limit = int(min(share * d, degrees.max(initial=0)))
+    n = degrees[degrees <= limit].astype(np.float64)
+    saved = (n * d**2 + d**3 / 3) - (n**2 * d + n**3 / 3 + 2 * d**2)
+    return limit if saved.sum() >= WHITEN_COST * n_partners * d**2 else 0
 
 
 def row_blocks(side: Side, ratings_per_block: int | None = None) -> tuple[range, ...]:
     """Cut rows into runs of about equal work; a row without its share of ratings still costs."""
     work = np.cumsum(np.diff(side.indptr) + 8)
-    n_blocks = max(1, round(float(work[-1]) / (ratings_per_block or RATINGS_PER_BLOCK)))
+    usual = min(RATINGS_PER_BLOCK, max(SMALL_BLOCK, float(work[-1]) / FEW_BLOCKS))
+    n_blocks = max(1, round(float(work[-1]) / (ratings_per_block or usual)))
     cuts = np.searchsorted(work, work[-1] * np.arange(1, n_blocks) / n_blocks, side="right")
     edges = np.unique(np.concatenate([[0], cuts, [side.n_rows]]))
     return tuple(range(int(a), int(b)) for a, b in pairwise(edges))
 
 
-def over_blocks[R](
-    function: Callable[[int, range], R], blocks: tuple[range, ...], executor: Executor | None
+def heavy_segments(side: Side) -> tuple[Segment, ...]:
+    """Cut the ratings of heavy rows into equal runs."""
+    longest = max(HEAVY_RATINGS, HEAVY_SHARE * float(side.indptr[-1]))
+    segments = []
+    for row in np.flatnonzero(np.diff(side.indptr) > longest):
+        lo, hi = int(side.indptr[row]), int(side.indptr[row + 1])
+        edges = np.linspace(lo, hi, math.ceil((hi - lo) / longest) + 1).astype(int)
+        segments += [Segment(int(row), int(a), int(b)) for a, b in pairwise(edges)]
+    return tuple(segments)
+
+
+def over_blocks[B, R](
+    function: Callable[[int, B], R], blocks: Sequence[B], executor: Executor | None
 ) -> list[R]:
-    """Call `function(number, block)` for every block; results in the order of blocks."""
-    if executor is None or len(blocks) == 1:
+    """Call `function(number, block)` for every block; results in the order of blocks.
+
+    The calling thread works too. Threads take the next block when they are done with one, so that
+    no thread waits for another but at the end.
+    """
+    if executor is None or len(blocks) <= 1:
         return [function(number, block) for number, block in enumerate(blocks)]
-    return list(executor.map(function, range(len(blocks)), blocks))
+    results: list[R] = [None] * len(blocks)  # type: ignore[list-item]
+    numbers = count()  # its next() is atomic
+
+    def work() -> None:
+        while (number := next(numbers)) < len(blocks):
+            results[number] = function(number, blocks[number])
+
+    helpers = min(executor._max_workers, len(blocks) - 1)  # type: ignore[attr-defined]  # noqa: SLF001
+    futures = [executor.submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        # Also after an error: no thread may still write when the caller goes on.
+        errors = [future.exception() for future in futures]
+    for error in errors:
+        if error is not None:
+            raise error
+    return results

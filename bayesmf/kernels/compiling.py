@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # Fused multiply-add and reassociated sums let LLVM vectorise dot products. NaN and infinity keep
 # their meaning: a failed Cholesky must be seen.
 _FASTMATH = {"contract", "reassoc", "nsz"}
+# A division by zero gives infinity or NaN, as in NumPy: a check before each would cost branches.
+_JIT: Any = numba.njit  # whose stub does not know all of its options
+_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FASTMATH, "error_model": "numpy"}
 
 
 @cache
@@ -35,14 +38,23 @@ def cache_directory() -> Path:
     return root / f"kernels-{digest.hexdigest()[:16]}"
 
 
+def inner(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile for calls from compiled functions only: into them, with nothing kept on disk.
+
+    Arguments that are literal numbers make a version of their own, which costs compile time:
+    callers pass `np.intp(1)`.
+    """
+    return _JIT(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, without the GIL, cached on disk where a disk can be written."""
     theirs = config.CACHE_DIR  # type: ignore[attr-defined]
     try:
         # Read while the cache is set up, that is by the decorator, and given back at once.
         config.CACHE_DIR = str(cache_directory())  # type: ignore[attr-defined]
-        return numba.njit(nogil=True, fastmath=_FASTMATH, cache=True)(function)
+        return _JIT(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # "cannot cache function": nowhere to write
-        return numba.njit(nogil=True, fastmath=_FASTMATH)(function)
+        return _JIT(**_OPTIONS)(function)
     finally:
         config.CACHE_DIR = theirs  # type: ignore[attr-defined]

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bayesmf.kernels import rows as kernels
 from bayesmf.kernels.blocks import Data, SideData, over_blocks
+from bayesmf.kernels.sums import squared_error
+from bayesmf.kernels.updates import Partners, prepare
 from bayesmf.model import WorkingScale
 from bayesmf.seeds import generator
 
@@ -76,7 +77,7 @@ def solve(
     SingularRowError
         If a row has fewer ratings than coordinates and no penalty.
     """
-    data = Data.build(ratings, WorkingScale(center, 1.0), biases)
+    data = Data.build(ratings, WorkingScale(center, 1.0), n_factors, biases)
     d = n_factors + biases
     rng = generator(seed, "als")
     spread = INITIAL_SPREAD * np.sqrt(ratings.sd)
@@ -106,35 +107,22 @@ def _solve_side(
     biases: bool,
     executor: Executor | None,
 ) -> None:
-    precision = np.diag(penalty.diagonal(n_factors, biases))
-    shift, no_normals = np.zeros(len(precision)), np.empty((0, len(precision)))
+    diagonal = penalty.diagonal(n_factors, biases)
+    update = prepare(
+        data, partner_rows, biases, 1.0, np.zeros(len(diagonal)), np.diag(diagonal), executor,
+        weigh_prior=penalty.weighted, means_only=True,
+    )  # fmt: skip
+    no_normals = np.empty(0)
 
-    def update(_: int, block: range) -> int:
-        side = data.side
-        return int(
-            kernels.update_rows(
-                block.start,
-                block.stop,
-                side.indptr,
-                side.partners,
-                data.targets,
-                partner_rows,
-                biases,
-                precision,
-                shift,
-                penalty.weighted,
-                1.0,
-                no_normals,
-                rows,
-            )
-        )
+    def solve_block(_: int, block: range) -> int:
+        return update.block(block, no_normals, rows)
 
-    for failed in over_blocks(update, data.blocks, executor):
+    for failed in over_blocks(solve_block, data.blocks, executor):
         if failed >= 0:
             n = int(data.side.indptr[failed + 1] - data.side.indptr[failed])
             raise SingularRowError(
                 f"a row with {n} ratings has no unique least squares solution for its "
-                f"{len(precision)} coordinates"
+                f"{len(diagonal)} coordinates"
             )
 
 
@@ -146,21 +134,15 @@ def _loss(
     n_factors: int,
     executor: Executor | None,
 ) -> float:
-    side = data.users.side
+    side, partners = data.users.side, Partners.of(item_rows, data.has_bias)
 
     def block_error(_: int, block: range) -> float:
         return float(
-            kernels.squared_error(
-                block.start,
-                block.stop,
-                side.indptr,
-                side.partners,
-                data.users.targets,
-                user_rows,
-                item_rows,
-                data.has_bias,
+            squared_error(
+                block.start, block.stop, side.indptr, side.partners, data.users.targets, user_rows,
+                *partners, data.has_bias,
             )
-        )
+        )  # fmt: skip
 
     total = sum(over_blocks(block_error, data.users.blocks, executor))
     diagonal = penalty.diagonal(n_factors, data.has_bias)

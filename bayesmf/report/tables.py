@@ -171,7 +171,7 @@ def rated_highest(ratings: Ratings, user: object, n: int) -> tuple[int, list[tup
         return 0, []
     side = ratings.by_user
     own = slice(side.indptr[code], side.indptr[code + 1])
-    items, values = side.partners[own], ratings.values[side.order[own]]
+    items, values = side.partners[own], ratings.values[own]
     best = np.argsort(-values, kind="stable")[:n]
     return len(items), [(ratings.item_ids[items[k]], float(values[k])) for k in best]
 

@@ -22,6 +22,7 @@ class Result(ABC):
     ratings: Ratings
     fit_seconds: float
     n_factors: int
+    cores: int = 1
 
     @abstractmethod
     def _rows(self) -> ranking.Rows:
@@ -29,14 +30,14 @@ class Result(ABC):
 
     @abstractmethod
     def _intervals(
-        self, users: np.ndarray, items: np.ndarray, prob: float, kind: str
+        self, users: np.ndarray, items: np.ndarray, prob: float | None, kind: str
     ) -> dict[str, np.ndarray]:
-        """Mean, and what else is known, of cells given by code."""
+        """Mean, and what else is known, of cells given by code; no interval without `prob`."""
 
     def _predict(
         self,
         pairs: object,
-        prob: float,
+        prob: float | None,
         kind: str,
         clip: object,
         round_to: float | None,
@@ -65,7 +66,7 @@ class Result(ABC):
         return low, high
 
     def _recommend(
-        self, users: object, n: int, exclude_seen: bool, prob: float, kind: str
+        self, users: object, n: int, exclude_seen: bool, prob: float | None, kind: str
     ) -> pd.DataFrame:
         function = "recommend"
         n = check_integer(n, "n", function, minimum=1)
@@ -75,15 +76,16 @@ class Result(ABC):
         known = codes >= 0
         lists: list[np.ndarray] = [np.empty(0, dtype=int)] * len(codes)
         best = ranking.recommend(
-            self._rows(), self.ratings, codes[known], n, exclude_seen=exclude_seen
-        )
+            self._rows(), self.ratings, codes[known], n,
+            exclude_seen=exclude_seen, cores=self.cores,
+        )  # fmt: skip
         for at, items in zip(np.flatnonzero(known), best, strict=True):
             lists[at] = items
         if not known.all():
             # All unknown users are alike: one list serves them.
             everything = np.arange(self.ratings.n_items)
             nobody = np.full(len(everything), -1)
-            means = self._intervals(nobody, everything, prob, kind)["mean"]
+            means = self._intervals(nobody, everything, None, kind)["mean"]
             shared = ranking.top_n(means[None, :], n)[0]
             for at in np.flatnonzero(~known):
                 lists[at] = shared
@@ -238,9 +240,9 @@ class Result(ABC):
         return values, lookup_ids(values, known, side, argument, function)
 
 
-def check_interval(prob: object, kind: object, function: str) -> tuple[float, str]:
-    """Return the probability and the kind of an interval."""
+def check_interval(prob: object, kind: object, function: str) -> tuple[float | None, str]:
+    """Return the probability, None for no interval, and the kind of an interval."""
     return (
-        check_number(prob, "prob", function, above=0, below=1),
+        None if prob is None else check_number(prob, "prob", function, above=0, below=1),
         check_choice(kind, "kind", function, ("predictive", "latent")),
     )

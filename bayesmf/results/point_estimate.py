@@ -157,7 +157,7 @@ class PointEstimate(Result):
         return [function(slice(0, len(means)), Mixture(means, np.full((1, 1), self.sigma)))]
 
     def _intervals(
-        self, users: np.ndarray, items: np.ndarray, prob: float, kind: str
+        self, users: np.ndarray, items: np.ndarray, prob: float | None, kind: str
     ) -> dict[str, np.ndarray]:
         del prob, kind
         return {"mean": self._means(users, items)}

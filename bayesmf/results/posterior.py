@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bayesmf import ranking
 from bayesmf.predictive import FactorDraws, predict
 from bayesmf.results.base import Result
@@ -16,6 +14,7 @@ from bayesmf.results.base import Result
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     import pandas as pd
     import xarray as xr
 
@@ -65,7 +64,7 @@ class Posterior(Result):
         self,
         pairs: object,
         *,
-        prob: float = 0.9,
+        prob: float | None = 0.9,
         kind: str = "predictive",
         clip: bool | tuple[float, float] = False,
         round_to: float | None = None,
@@ -77,9 +76,9 @@ class Posterior(Result):
         pairs : DataFrame, Ratings, or list of (user, item)
             Cells to predict. The row of an unknown user or item is drawn from its side's prior in
             each draw, so that its interval is wider.
-        prob : float, default 0.9
+        prob : float or None, default 0.9
             Probability of the central interval [lower, upper], from the quantiles of the mixture
-            over draws.
+            over draws. None leaves the interval and its columns out, which takes half the time.
         kind : {"predictive", "latent"}, default "predictive"
             What the interval and `sd` are about. "predictive": a new rating; `sd` holds the noise
             and the uncertainty of factors and biases. "latent": the expected rating, without noise.
@@ -92,8 +91,8 @@ class Posterior(Result):
         Returns
         -------
         DataFrame
-            `user`, `item`, `mean`, `sd`, `lower`, `upper`, with the index of `pairs`. `mean` is the
-            posterior mean of u.v + b + c, never a product of means.
+            `user`, `item`, `mean`, `sd`, and with an interval `lower`, `upper`, with the index of
+            `pairs`. `mean` is the posterior mean of u.v + b + c, never a product of means.
 
         Raises
         ------
@@ -109,6 +108,8 @@ class Posterior(Result):
         >>> table = post.predict([(0, 1), (0, 999)])
         >>> bool((table["lower"] < table["upper"]).all())
         True
+        >>> post.predict([(0, 1)], prob=None).columns.tolist()
+        ['user', 'item', 'mean', 'sd']
         """
         return self._predict(pairs, prob, kind, clip, round_to)
 
@@ -118,7 +119,7 @@ class Posterior(Result):
         n: int = 10,
         *,
         exclude_seen: bool = True,
-        prob: float = 0.9,
+        prob: float | None = 0.9,
         kind: str = "predictive",
     ) -> pd.DataFrame:
         """Best items for some users by posterior mean, with intervals.
@@ -137,7 +138,7 @@ class Posterior(Result):
         Returns
         -------
         DataFrame
-            `user`, `rank` (from 1), `item`, `mean`, `lower`, `upper`.
+            `user`, `rank` (from 1), `item`, `mean`, and with an interval `lower`, `upper`.
 
         Examples
         --------
@@ -152,11 +153,9 @@ class Posterior(Result):
 
     def cell_means(self, pairs: Pairs) -> np.ndarray:
         """Posterior means of cells given by code, from all kept draws."""
-        draws = self._draws
-        means = draws.over_chunks(
-            pairs.users, pairs.items, lambda _, mix: mix.mean(), noise=False, cores=self.cores
-        )
-        return np.concatenate(means)
+        users, items = pairs.users, pairs.items
+        found = predict(self._draws, users, items, prob=None, noise=False, cores=self.cores)
+        return found.mean
 
     def over_mixtures[R](
         self, pairs: Pairs, function: Callable[[slice, Mixture], R], *, limit: int
@@ -166,11 +165,11 @@ class Posterior(Result):
         return draws.over_chunks(pairs.users, pairs.items, function, noise=True, cores=self.cores)
 
     def _intervals(
-        self, users: np.ndarray, items: np.ndarray, prob: float, kind: str
+        self, users: np.ndarray, items: np.ndarray, prob: float | None, kind: str
     ) -> dict[str, np.ndarray]:
         noise = kind == "predictive"
         found = predict(self._draws, users, items, prob=prob, noise=noise, cores=self.cores)
-        return found._asdict()
+        return {name: values for name, values in found._asdict().items() if values is not None}
 
     def _rows(self) -> ranking.Rows:
         draws = self._draws

@@ -23,13 +23,15 @@ from tests.statistical.closed_forms_hyper import HYPER_CHECKS, precision_matrix
 from tests.statistical.closed_forms_rows import (
     ENGINE_NAMES,
     ROW_CHECKS,
+    Drawn,
     affine_map,
     assert_close,
+    by_row,
     part,
     row_world,
-    run_engine,
 )
 from tests.statistical.invariance import PARTS
+from tests.statistical.paths import PATHS, Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,15 +56,15 @@ def small_table() -> Ratings:
     return Ratings((users, items, rng.integers(1, 11, len(users)) / 2))
 
 
-def build_data(package: str, has_bias: bool) -> Any:
+def build_data(package: str, n_factors: int, has_bias: bool) -> Any:
     """Data of the small table in several blocks a side, as the package builds them."""
     module = part(package, "kernels.blocks")
-    built = module.Data.build(small_table(), WorkingScale(2.75, 1.5), has_bias)
+    built = module.Data.build(small_table(), WorkingScale(2.75, 1.5), n_factors, has_bias)
     sides = []
     for data in (built.users, built.items):
         # Writable like the other side's, so that the kernels are compiled for one kind of array.
         side = data.side._replace(partners=data.side.partners.copy())
-        sides.append(module.SideData(side, data.targets, module.row_blocks(side, 50)))
+        sides.append(data._replace(side=side, blocks=module.row_blocks(side, 50)))
         assert len(sides[-1].blocks) > 2
     return module.Data(*sides, has_bias)
 
@@ -102,10 +104,10 @@ class ByHand(NamedTuple):
             data, partners, self.model.biases, alpha, hyper
         )
         out = np.full((data.side.n_rows, partners.shape[1]), np.nan)
+        draw = self.engine.drawer(task, None)
         for number, block in enumerate(data.blocks):
             rng = self.streams.generator(sweep, to, number)
-            normals = rng.standard_normal((len(block), partners.shape[1]))
-            self.engine.update(block, task, normals, out)
+            draw(block, rng.standard_normal(len(block) * partners.shape[1]), out)
         return out
 
     def sweep(self, state: Any) -> Any:
@@ -114,10 +116,9 @@ class ByHand(NamedTuple):
         U = self.rows(data.users, state.item_rows, state.alpha, users, now, Purpose.USER_ROWS)
         items = self.hyper(state.item_rows, state.item_hyper, now, Purpose.ITEM_HYPER)
         V = self.rows(data.items, U, state.alpha, items, now, Purpose.ITEM_ROWS)
-        error = sum(
-            self.engine.error(block, data.users, U, V, self.model.biases)
-            for block in data.users.blocks
-        )
+        residuals = part(self.package, "gibbs.engines").Residuals
+        error_of = self.engine.errors(residuals(data.users, U, V, self.model.biases))
+        error = sum(error_of(block) for block in data.users.blocks)
         alpha = part(self.package, "gibbs.conditionals").draw_alpha(
             error, len(small_table()), self.model.alpha, self.streams.generator(now, Purpose.ALPHA)
         )
@@ -133,28 +134,31 @@ def assert_same_bits(found: Any, expected: Any, what: str) -> None:
             np.testing.assert_array_equal(one, other, f"{what}: {name}")
 
 
-def check_draw_rows(engine: str, package: str) -> None:
+def check_draw_rows(engine: str, path: Path, package: str) -> None:
     """A whole side: each row has the normals of its own block's stream, in the order of rows."""
     blocks = (range(2), range(2, 3), range(3, 8), range(8, 11))
     streams = Streams.of_chain(5, 1)
     for d, has_bias in ((1, True), (3, False), (4, True)):
         world = row_world(d, has_bias)
-        task = world.task(package, blocks)
-        means, maps = affine_map(partial(run_engine, package, engine, world), 11, d)
+        task = world.task(package, path)
+        task = task._replace(data=task.data._replace(blocks=blocks))
+        drawn = Drawn.by(package, engine, world, path)
+        means, maps = affine_map(drawn, drawn.starts)
+        sizes = [len(range(*drawn.normals_of(block).indices(10**6))) for block in blocks]
         for sweep, purpose in ((3, Purpose.USER_ROWS), (4, Purpose.ITEM_ROWS)):
             normals = np.concatenate(
                 [
-                    streams.generator(sweep, purpose, number).standard_normal((len(block), d))
-                    for number, block in enumerate(blocks)
+                    streams.generator(sweep, purpose, number).standard_normal(size)
+                    for number, size in enumerate(sizes)
                 ]
             )
-            drawn = (
+            found = (
                 part(package, "gibbs.engines")
                 .ENGINES[engine]
                 .draw_rows(task, streams, sweep, purpose)
             )
-            expected = means + np.einsum("nab,nb->na", maps, normals)
-            assert_close(drawn, expected, f"D={d}, biases={has_bias}, {purpose.name}")
+            expected = means + np.einsum("nab,nb->na", maps, by_row(normals, drawn.starts))
+            assert_close(found, expected, f"D={d}, biases={has_bias}, {purpose.name}")
 
 
 def check_sweep(engine_name: str, package: str) -> None:
@@ -162,7 +166,8 @@ def check_sweep(engine_name: str, package: str) -> None:
     sampler = part(package, "gibbs.sampler")
     engine = part(package, "gibbs.engines").ENGINES[engine_name]
     for name, model in MODELS.items():
-        data, streams = build_data(package, model.biases), Streams.of_chain(17, 2)
+        data = build_data(package, model.n_factors, model.biases)
+        streams = Streams.of_chain(17, 2)
         step = sampler.build_step(data, model, engine)
         blocks = sampler.build_blocks(data, model, engine)
         assert tuple(blocks) == PARTS
@@ -202,7 +207,7 @@ def check_data(package: str) -> None:
     table, module = small_table(), part(package, "kernels.blocks")
     cells = zip(table.users.tolist(), table.items.tolist(), table.values.tolist(), strict=True)
     expected = {(user, item): (value - 2.75) / 1.5 for user, item, value in cells}
-    data = module.Data.build(table, WorkingScale(2.75, 1.5), True)
+    data = module.Data.build(table, WorkingScale(2.75, 1.5), 2, True)
     assert data.has_bias
     assert data.n_ratings == len(expected)
     for flip, side_data in ((False, data.users), (True, data.items)):
@@ -245,7 +250,13 @@ CHECKS: dict[str, Callable[[str], None]] = {
     **ROW_CHECKS,
     **HYPER_CHECKS,
     **EXTREME_CHECKS,
-    **{f"rows of a side, {name}": partial(check_draw_rows, name) for name in ENGINE_NAMES},
+    **{
+        f"rows of a side, {engine}, {name or 'usual'}": partial(
+            check_draw_rows, engine, PATHS[name]
+        )
+        for engine in ENGINE_NAMES
+        for name in ("", "mixed")
+    },
     **{f"sweep, {name}": partial(check_sweep, name) for name in ENGINE_NAMES},
     "data": check_data,
     "streams": check_streams,

@@ -21,15 +21,16 @@ from tests.statistical.closed_forms_hyper import hyper_of, precision_matrix, scr
 from tests.statistical.closed_forms_rows import (
     ENGINE_NAMES,
     SHAPES,
+    Drawn,
     RowWorld,
     affine_map,
     assert_close,
     part,
     row_world,
-    run_engine,
     run_kernel,
     textbook_rows,
 )
+from tests.statistical.paths import PATHS, Path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +97,8 @@ def check_error(engine: str, package: str) -> None:
                 partner_rows=partners,
                 targets=dyadic(rng, world.targets.shape, size if has_bias else 0.0),
             )
-            data = world.task(package, blocks).data
+            data = world.data(package)._replace(blocks=blocks)
+            of = engines.Residuals(data, rows, partners, has_bias)
             residuals = exact_residuals(world, rows)
             case = f"D={d}, biases={has_bias}, {size:g}"
             for block in blocks:
@@ -105,9 +107,9 @@ def check_error(engine: str, package: str) -> None:
                     block, world.side, world.targets, rows, partners, has_bias
                 )
                 assert_close(found, own.astype(float), f"{case}, {block}")
-                error = engines.ENGINES[engine].error(block, data, rows, partners, has_bias)
+                error = engines.ENGINES[engine].errors(of)(block)
                 assert_close(error, float((own**2).sum()), f"{case}, {block}")
-            total = engines.ENGINES[engine].squared_error(data, rows, partners, has_bias)
+            total = engines.ENGINES[engine].squared_error(of)
             assert_close(total, float((residuals**2).sum()), f"{case}, all blocks")
 
 
@@ -140,24 +142,24 @@ UNITS: tuple[tuple[float | tuple[float, ...], float], ...] = (
 """Units of the partners' factors (the bias, if last, keeps 1) and of the ratings."""
 
 
-def check_row_extremes(engine: str, package: str) -> None:
+def check_row_extremes(engine: str, path: Path, package: str) -> None:
     d = 4
     for has_bias in (False, True):
         for factors, c in UNITS:
             a = np.ones(d)
             a[: d - has_bias] = np.broadcast_to(factors, d)[: d - has_bias]
-            world = rescaled(row_world(d, has_bias), a, c)
-            means, maps = affine_map(
-                partial(run_engine, package, engine, world), world.side.n_rows, d
-            )
+            world = rescaled(row_world(d, has_bias, path.degrees), a, c)
+            drawn = Drawn.by(package, engine, world, path)
+            means, maps = affine_map(drawn, drawn.starts)
             back = a / c
-            for row, (mean, covariance) in enumerate(textbook_rows(d, has_bias)):
+            for row, (mean, covariance) in enumerate(textbook_rows(d, has_bias, path.degrees)):
                 case = f"biases={has_bias}, units {factors} and {c:g}, row {row}"
                 assert_close(means[row] * back, mean, case)
                 half = maps[row] * back[:, None]
                 assert_close(half @ half.T, covariance, case)
-        world = row_world(d, has_bias)._replace(alpha=1e-300)
-        means, maps = affine_map(partial(run_engine, package, engine, world), world.side.n_rows, d)
+        world = row_world(d, has_bias, path.degrees)._replace(alpha=1e-300)
+        drawn = Drawn.by(package, engine, world, path)
+        means, maps = affine_map(drawn, drawn.starts)
         for row in range(world.side.n_rows):
             assert_close(means[row], world.mean, "alpha 1e-300 leaves the prior")
             assert_close(
@@ -170,12 +172,12 @@ def check_kernel_extremes(package: str) -> None:
     d = 4
     for weigh in (False, True):
         for has_bias in (False, True):
-            expected = textbook_rows(d, has_bias, weigh)
+            expected = textbook_rows(d, has_bias, weighted=weigh)
             for factors, c in UNITS:
                 a = np.ones(d)
                 a[: d - has_bias] = np.broadcast_to(factors, d)[: d - has_bias]
                 world = rescaled(row_world(d, has_bias), a, c)
-                _, solved = run_kernel(package, world, np.empty((0, d)), weigh)
+                _, solved = run_kernel(package, world, np.empty(0), weigh)
                 for row, moments in enumerate(expected):
                     if moments is not None:
                         case = f"weigh={weigh}, biases={has_bias}, units {factors} and {c:g}"
@@ -229,7 +231,11 @@ EXTREME_CHECKS: dict[str, Callable[[str], None]] = {
     **{f"moments, {name}": partial(check_moments, name) for name in ENGINE_NAMES},
     **{f"squared error, {name}": partial(check_error, name) for name in ENGINE_NAMES},
     **{
-        f"rows in extreme units, {name}": partial(check_row_extremes, name) for name in ENGINE_NAMES
+        f"rows in extreme units, {engine}, {name or 'usual'}": partial(
+            check_row_extremes, engine, PATHS[name]
+        )
+        for engine in ENGINE_NAMES
+        for name in ("", "in the space of ratings")
     },
     "ridge rows in extreme units": check_kernel_extremes,
     "hyperparameters of rows far from zero": check_hyper_extremes,

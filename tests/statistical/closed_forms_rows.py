@@ -17,23 +17,23 @@ from __future__ import annotations
 import importlib
 import math
 from functools import cache, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy import integrate, stats
 
 from bayesmf.ratings import Side
+from tests.statistical.paths import DEGREES, PATHS, Path, path_forced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TOLERANCE = 1e-9
 ENGINE_NAMES = ("numba", "numpy")
-DEGREES = (300, 0, 129, 1, 128, 7, 256, 8, 127, 9, 3)
-"""Ratings of the rows: none, one, and all sides of a multiple of 8 and of 128, at which the kernel
-pads and cuts; long rows first, so that what they leave in a buffer would show in the next."""
-SHAPES = tuple((d, has_bias) for d in (1, 2, 3, 4, 5, 8, 33) for has_bias in (False, True))
-"""Coordinates D and whether the last is a bias: all remainders of 4, and no factor but a bias."""
+SHAPES = tuple((d, has_bias) for d in (1, 2, 3, 4, 5, 8, 14, 33) for has_bias in (False, True))
+"""Coordinates D and whether the last is a bias: no factor but a bias, one panel of a Cholesky
+factor and several, and last panels that are whole, nearly whole, and a single row."""
 UNTOUCHED = -7.25
 
 
@@ -59,14 +59,25 @@ class RowWorld(NamedTuple):
     mean: np.ndarray
     precision: np.ndarray
 
-    def task(self, package: str, blocks: tuple[range, ...] = ()) -> Any:
+    def data(self, package: str, path: Path = PATHS[""], dtype: str = "float64") -> Any:
+        """Make the package's own index of it."""
+        module = part(package, "kernels.blocks")
+        with path_forced(module, path):
+            return module.SideData.build(
+                self.side, self.targets.astype(dtype), len(self.mean), len(self.partner_rows)
+            )
+
+    def task(self, package: str, path: Path = PATHS[""], dtype: str = "float64") -> Any:
         """Make the package's own description of it."""
         hyper = part(package, "gibbs.conditionals").Hyper(
             self.mean, self.precision, np.ones_like(self.mean)
         )
-        data = part(package, "kernels.blocks").SideData(self.side, self.targets, blocks)
         return part(package, "gibbs.engines").RowTask(
-            data, self.partner_rows, self.has_bias, self.alpha, hyper
+            self.data(package, path, dtype),
+            self.partner_rows.astype(dtype),
+            self.has_bias,
+            self.alpha,
+            hyper,
         )
 
     def regression(self, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +96,7 @@ def row_world(d: int, has_bias: bool, degrees: tuple[int, ...] = DEGREES) -> Row
     n_partners = max(degrees) + 5
     indptr = np.concatenate([[0], np.cumsum(degrees)]).astype(np.int64)
     partners = np.concatenate([rng.permutation(n_partners)[:n] for n in degrees]).astype(np.int32)
-    side = Side(indptr, partners, np.arange(len(partners)))
+    side = Side(indptr, partners)
     root = rng.standard_normal((d, d + 3)) / np.sqrt(d)
     return RowWorld(
         side,
@@ -108,42 +119,89 @@ def textbook_row(world: RowWorld, row: int, weight: float = 1.0) -> tuple[np.nda
 
 
 @cache
-def textbook_rows(d: int, has_bias: bool, weighted: bool = False) -> list[Any]:
+def textbook_rows(
+    d: int, has_bias: bool, degrees: tuple[int, ...] = DEGREES, weighted: bool = False
+) -> list[Any]:
     """Mean and covariance of each row; a weighed prior that a row lacks leaves None."""
-    weights = DEGREES if weighted else [1.0] * len(DEGREES)
-    world = row_world(d, has_bias)
+    weights = degrees if weighted else [1.0] * len(degrees)
+    world = row_world(d, has_bias, degrees)
     return [textbook_row(world, row, w) if w else None for row, w in enumerate(weights)]
 
 
-def run_engine(
-    package: str, engine: str, world: RowWorld, normals: np.ndarray, block: range | None = None
-) -> np.ndarray:
-    """Update the rows of a block (default all) into an array of UNTOUCHED."""
-    block = block if block is not None else range(world.side.n_rows)
-    out = np.full((world.side.n_rows, len(world.mean)), UNTOUCHED)
-    engines = part(package, "gibbs.engines").ENGINES
-    engines[engine].update(block, world.task(package), normals, out)
-    return out
+class Drawn(NamedTuple):
+    """Rows drawn by an engine of a package: a function of their normals.
+
+    Attributes
+    ----------
+    starts : ndarray, shape (n_rows + 1,)
+        Where the normals of each row begin.
+    """
+
+    draw: Callable[[range, np.ndarray, np.ndarray], None]
+    starts: np.ndarray
+    shape: tuple[int, int]
+
+    @classmethod
+    def by(
+        cls,
+        package: str,
+        engine: str,
+        world: RowWorld,
+        path: Path = PATHS[""],
+        dtype: str = "float64",
+    ) -> Drawn:
+        """Prepare the engine's draw of a world's rows, on a path."""
+        task = world.task(package, path, dtype)
+        draw = part(package, "gibbs.engines").ENGINES[engine].drawer(task, None)
+        return cls(draw, task.data.normal_starts, (world.side.n_rows, len(world.mean)))
+
+    def __call__(self, normals: np.ndarray, block: range | None = None) -> np.ndarray:
+        """Draw the rows of a block (default all) into an array of UNTOUCHED."""
+        block = block if block is not None else range(self.shape[0])
+        out = np.full(self.shape, UNTOUCHED, normals.dtype)
+        self.draw(block, normals, out)
+        return out
+
+    def normals_of(self, block: range) -> slice:
+        """Where the normals of a block stand."""
+        return slice(self.starts[block.start], self.starts[block.stop])
 
 
-def run_kernel(package: str, world: RowWorld, normals: np.ndarray, weigh: bool) -> Any:
+def run_kernel(
+    package: str, world: RowWorld, normals: np.ndarray, weigh: bool, path: Path = PATHS[""]
+) -> Any:
     """Update all rows by the kernel itself: the row that failed, and the rows."""
     out = np.full((world.side.n_rows, len(world.mean)), UNTOUCHED)
-    failed = part(package, "kernels.rows").update_rows(
-        0, len(out), world.side.indptr, world.side.partners, world.targets, world.partner_rows,
-        world.has_bias, world.precision, world.precision @ world.mean, weigh, world.alpha,
-        normals, out,
+    update = part(package, "kernels.updates").prepare(
+        world.data(package, path), world.partner_rows, world.has_bias, world.alpha, world.mean,
+        world.precision, None, weigh_prior=weigh, means_only=normals.size == 0,
     )  # fmt: skip
-    return failed, out
+    return update.block(range(len(out)), normals, out), out
 
 
 def affine_map(
-    update: Callable[[np.ndarray], np.ndarray], n: int, d: int
+    update: Callable[[np.ndarray], np.ndarray], starts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means (n, D) of an update that is affine in its normals (n, D), and matrices A (n, D, D)."""
-    mean = update(np.zeros((n, d)))
-    columns = [update(np.tile(unit, (n, 1))) - mean for unit in np.eye(d)]
+    """Means (n, D) of an update that is affine in its normals, and matrices A (n, D, most).
+
+    `starts` (n + 1,) say where each row's normals begin; `most` is the largest number of them.
+    """
+    counts = np.diff(starts)
+    mean, columns = update(np.zeros(starts[-1])), []
+    for k in range(counts.max()):
+        unit = np.zeros(starts[-1])
+        unit[starts[:-1][counts > k] + k] = 1.0
+        columns.append(update(unit) - mean)
     return mean, np.stack(columns, axis=2)
+
+
+def by_row(normals: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Give each row its normals, (n, most), filled up with zeros."""
+    counts = np.diff(starts)
+    out = np.zeros((len(counts), counts.max()))
+    for row, own in enumerate(out):
+        own[: counts[row]] = normals[starts[row] : starts[row + 1]]
+    return out
 
 
 def check_row_conditional(package: str) -> None:
@@ -162,33 +220,81 @@ def check_row_conditional(package: str) -> None:
             np.testing.assert_array_equal(partners, before, f"{case}: an argument was changed")
 
 
-def check_engine_moments(engine: str, package: str) -> None:
+def check_engine_moments(engine: str, path: Path, package: str) -> None:
     for d, has_bias in SHAPES:
-        world = row_world(d, has_bias)
-        means, maps = affine_map(partial(run_engine, package, engine, world), world.side.n_rows, d)
-        for row, (mean, covariance) in enumerate(textbook_rows(d, has_bias)):
-            case = f"D={d}, biases={has_bias}, {DEGREES[row]} ratings"
+        world = row_world(d, has_bias, path.degrees)
+        drawn = Drawn.by(package, engine, world, path)
+        means, maps = affine_map(drawn, drawn.starts)
+        for row, (mean, covariance) in enumerate(textbook_rows(d, has_bias, path.degrees)):
+            case = f"D={d}, biases={has_bias}, {path.degrees[row]} ratings"
             assert_close(means[row], mean, case)
             assert_close(maps[row] @ maps[row].T, covariance, case)
 
 
-def check_engine_blocks(engine: str, package: str) -> None:
+def check_engines_agree(path: Path, package: str) -> None:
+    """The same normals give the same rows, whichever engine turns them into draws."""
+    for d, has_bias in SHAPES:
+        world = row_world(d, has_bias, path.degrees)
+        compiled, reference = (
+            Drawn.by(package, engine, world, path) for engine in ("numba", "numpy")
+        )
+        np.testing.assert_array_equal(compiled.starts, reference.starts)
+        normals = np.random.default_rng(d).standard_normal(compiled.starts[-1])
+        assert_close(compiled(normals), reference(normals), f"D={d}, biases={has_bias}")
+
+
+def check_path_taken(package: str) -> None:
+    """A row has a normal more for each rating exactly if it is drawn in the space of them."""
+    for (d, has_bias), path in [(shape, path) for shape in SHAPES for path in PATHS.values()]:
+        data = row_world(d, has_bias, path.degrees).data(package, path)
+        degrees = np.array(path.degrees)
+        extra = np.where(degrees <= path.low_share * d, degrees, 0)
+        np.testing.assert_array_equal(np.diff(data.normal_starts), d + extra)
+        heavy = {segment.row for segment in data.segments}
+        assert heavy == set(np.flatnonzero(degrees > path.heavy).tolist())
+        for row in heavy:
+            own = [segment for segment in data.segments if segment.row == row]
+            assert own[0].lo == data.side.indptr[row]
+            assert own[-1].hi == data.side.indptr[row + 1]
+            assert all(a.hi == b.lo for a, b in pairwise(own))
+            assert max(segment.hi - segment.lo for segment in own) <= path.heavy
+            assert len(own) > 1
+
+
+def check_engine_blocks(engine: str, path: Path, package: str) -> None:
     """Each row has its own normals, whatever the block; nothing else is read or written."""
     for d, has_bias in SHAPES:
-        world, case = row_world(d, has_bias), f"D={d}, biases={has_bias}"
+        world, case = row_world(d, has_bias, path.degrees), f"D={d}, biases={has_bias}"
         n = world.side.n_rows
-        update = partial(run_engine, package, engine, world)
-        means, maps = affine_map(update, n, d)
-        normals = np.random.default_rng(d).standard_normal((n, d))
+        drawn = Drawn.by(package, engine, world, path)
+        means, maps = affine_map(drawn, drawn.starts)
+        normals = np.random.default_rng(d).standard_normal(drawn.starts[-1])
         before = normals.copy()
-        together = update(normals)
+        together = drawn(normals)
         np.testing.assert_array_equal(normals, before, f"{case}: the normals were changed")
-        assert_close(together, means + np.einsum("nab,nb->na", maps, normals), case)
+        from_maps = means + np.einsum("nab,nb->na", maps, by_row(normals, drawn.starts))
+        assert_close(together, from_maps, case)
         for block in (range(4, 9), *(range(row, row + 1) for row in range(n))):
-            found = update(normals[block.start : block.stop], block)
+            found = drawn(normals[drawn.normals_of(block)], block)
             expected = np.full((n, d), UNTOUCHED)
             expected[block.start : block.stop] = together[block.start : block.stop]
             np.testing.assert_array_equal(found, expected, f"{case}, {block}: not the same bits")
+
+
+def check_single_precision(path: Path, package: str) -> None:
+    """In float32 the same rows, to what seven digits leave: 1e-4 of the largest number."""
+    for d, has_bias in SHAPES:
+        world = row_world(d, has_bias, path.degrees)
+        exact, single = (
+            Drawn.by(package, "numba", world, path, dtype) for dtype in ("float64", "float32")
+        )
+        np.testing.assert_array_equal(exact.starts, single.starts)
+        normals = np.random.default_rng(d).standard_normal(exact.starts[-1])
+        found, expected = single(normals.astype(np.float32)), exact(normals)
+        assert found.dtype == np.float32
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * size, err_msg=f"D={d}")
+        assert np.abs(found - expected).max() > 0 or d == 1
 
 
 def check_kernel_paths(package: str) -> None:
@@ -197,13 +303,18 @@ def check_kernel_paths(package: str) -> None:
         world = row_world(d, has_bias)
         means, maps = affine_map(
             lambda z, world=world, weigh=weigh: run_kernel(package, world, z, weigh)[1],
-            world.side.n_rows,
-            d,
+            np.arange(world.side.n_rows + 1) * d,
         )
-        failed, solved = run_kernel(package, world, np.empty((0, d)), weigh)
+        failed, solved = run_kernel(package, world, np.empty(0), weigh)
+        # Without normals nothing is drawn in the space of ratings, whatever the path.
+        for path in PATHS.values():
+            if path.degrees == DEGREES:
+                other = run_kernel(package, world, np.empty(0), weigh, path)
+                assert other[0] == failed
+                assert_close(other[1], solved, f"D={d}, biases={has_bias}, {path}")
         # A row without ratings has no weighed prior either, and nothing to be solved.
         assert failed == (DEGREES.index(0) if weigh else -1)
-        for row, expected in enumerate(textbook_rows(d, has_bias, weigh)):
+        for row, expected in enumerate(textbook_rows(d, has_bias, weighted=weigh)):
             case = f"D={d}, biases={has_bias}, weigh_prior={weigh}, {DEGREES[row]} ratings"
             if expected is None:
                 np.testing.assert_array_equal(solved[row], UNTOUCHED, case)
@@ -216,13 +327,13 @@ def check_kernel_paths(package: str) -> None:
 def check_singular_rows(package: str) -> None:
     """The first row that cannot be solved is named; it is left alone and all others are solved."""
     world = row_world(3, False, (5, 1, 4, 2, 3))._replace(precision=np.zeros((3, 3)))
-    failed, out = run_kernel(package, world, np.empty((0, 3)), False)
+    failed, out = run_kernel(package, world, np.empty(0), False)
     assert failed == 1
     for row, n in enumerate((5, 1, 4, 2, 3)):
         least_squares = np.linalg.lstsq(*world.regression(row))[0]
         assert_close(out[row], least_squares if n >= 3 else np.full(3, UNTOUCHED), f"row {row}")
     try:
-        run_engine(package, "numba", world, np.zeros((5, 3)))
+        Drawn.by(package, "numba", world)(np.zeros(15))
     except np.linalg.LinAlgError as error:
         assert "row 1" in str(error)  # noqa: PT017 - pytest.raises fails with no AssertionError
     else:
@@ -234,7 +345,8 @@ def check_bias_shrinkage(package: str) -> None:
     world = row_world(1, True)
     prior_precision, prior_mean = float(world.precision[0, 0]), float(world.mean[0])
     for engine in ENGINE_NAMES:
-        means, maps = affine_map(partial(run_engine, package, engine, world), world.side.n_rows, 1)
+        drawn = Drawn.by(package, engine, world)
+        means, maps = affine_map(drawn, drawn.starts)
         for row, n in enumerate(DEGREES):
             own = range(world.side.indptr[row], world.side.indptr[row + 1])
             left = [world.targets[t] - world.partner_rows[world.side.partners[t], 0] for t in own]
@@ -292,15 +404,40 @@ def check_row_quadrature(package: str) -> None:
             covariance = (weights[:, None] * (points - mean)).T @ (points - mean)
             for engine in ENGINE_NAMES:
                 case = f"{engine}, biases={has_bias}, row {row}"
-                means, maps = affine_map(partial(run_engine, package, engine, world), 2, 2)
+                drawn = Drawn.by(package, engine, world)
+                means, maps = affine_map(drawn, drawn.starts)
                 assert_close(means[row], mean, case)
                 assert_close(maps[row] @ maps[row].T, covariance, case)
 
 
+def _name(what: str, *parts: str) -> str:
+    return ", ".join([what, *(part for part in parts if part)])
+
+
 ROW_CHECKS: dict[str, Callable[[str], None]] = {
     "row conditional": check_row_conditional,
-    **{f"row update, {name}": partial(check_engine_moments, name) for name in ENGINE_NAMES},
-    **{f"rows of a block, {name}": partial(check_engine_blocks, name) for name in ENGINE_NAMES},
+    **{
+        _name("row update", engine, name): partial(check_engine_moments, engine, path)
+        for engine in ENGINE_NAMES
+        for name, path in PATHS.items()
+        # To NumPy a heavy row is a row like others.
+        if engine == "numba" or not (name and path.degrees == DEGREES)
+    },
+    **{
+        _name("rows of a block", engine, name): partial(check_engine_blocks, engine, path)
+        for engine in ENGINE_NAMES
+        for name, path in PATHS.items()
+        if engine == "numba" or name == "mixed"
+    },
+    **{
+        _name("engines agree", name): partial(check_engines_agree, path)
+        for name, path in PATHS.items()
+    },
+    **{
+        _name("single precision", name): partial(check_single_precision, path)
+        for name, path in PATHS.items()
+    },
+    "which way a row is drawn": check_path_taken,
     "row kernel without normals, with a weighed prior": check_kernel_paths,
     "row kernel, singular rows": check_singular_rows,
     "bias alone": check_bias_shrinkage,

@@ -22,6 +22,7 @@ from scipy import stats
 from bayesmf.kernels.streams import Streams
 from bayesmf.model import BPMF, GammaPrior, NormalWishart, WorkingScale
 from tests.statistical.functionals import functionals, laws
+from tests.statistical.paths import PATHS, path_forced
 from tests.statistical.rates import FALSE_FAILURE_RATE
 from tests.statistical.worlds import Setting, Worlds, draw_worlds
 
@@ -63,12 +64,18 @@ class Case(NamedTuple):
         A key of ENGINES.
     many_blocks : bool
         Cut each side into blocks of one row, each with random numbers of its own.
+    dtype : str
+        Type that rows are computed in.
+    path : str
+        A key of PATHS: how rows are drawn.
     """
 
     name: str
     setting: Setting
     engine: str = "numba"
     many_blocks: bool = False
+    dtype: str = "float64"
+    path: str = ""
 
 
 def small(
@@ -80,6 +87,9 @@ def small(
     """Four users, three items, eight ratings."""
     return Setting(BPMF(n_factors, biases, prior, alpha, 0.0, 1.0), 4, 3, SMALL)
 
+
+LONG_SETTING = Setting(BPMF(1, True, LEARNED, WEAK, 0.0, 1.0), 2, 198, LONG)
+LOW = "in the space of ratings"
 
 CASES = {
     case.name: case
@@ -94,10 +104,20 @@ CASES = {
         Case("published 2008", small(2, False, PUBLISHED, 2.0)),
         # Five coordinates: one more than the kernel's padding.
         Case("five coordinates", small(4, True)),
-        Case("long rows", Setting(BPMF(1, True, LEARNED, WEAK, 0.0, 1.0), 2, 198, LONG)),
+        Case("long rows", LONG_SETTING),
         Case("many blocks", small(1, True), many_blocks=True),
         Case("numpy", small(1, True), engine="numpy"),
         Case("numpy, no biases", small(2, False, FIXED, STRONG), engine="numpy"),
+        # Thirteen coordinates: a Cholesky factor of two panels, the second of them not whole.
+        Case("two panels", small(13, False, LEARNED, STRONG)),
+        Case("single precision", small(1, True), dtype="float32"),
+        Case("single precision, two panels", small(12, True), dtype="float32"),
+        # "low": rows with few ratings, drawn in the space of these.
+        Case("low", small(2, True, LEARNED, STRONG), path=LOW),
+        Case("low, single precision", small(1, True), dtype="float32", path=LOW),
+        Case("numpy, low", small(1, True), engine="numpy", path=LOW),
+        Case("in segments", LONG_SETTING, path="in segments"),
+        Case("in segments, single precision", LONG_SETTING, dtype="float32", path="in segments"),
     )
 }
 
@@ -109,6 +129,12 @@ TESTED = (
     *((name, part) for name in BLOCK_CASES for part in PARTS),
     ("many blocks", "user_rows"),
     ("numpy, no biases", "user_rows"),
+    ("two panels", "user_rows"),
+    *(("single precision", part) for part in PARTS),
+    ("low", "user_rows"),
+    ("low", "item_rows"),
+    ("numpy, low", "user_rows"),
+    ("in segments", "user_rows"),
 )
 """What `make test` runs; `make verify` runs every block of every case."""
 
@@ -121,7 +147,10 @@ def build_update(
     sampler = import_module(f"{package}.gibbs.sampler")
     engine = import_module(f"{package}.gibbs.engines").ENGINES[case.engine]
     table, model = case.setting.table, case.setting.model
-    data = blocks.Data.build(table, WorkingScale(0.0, 1.0), model.biases)
+    with path_forced(blocks, PATHS[case.path]):
+        data = blocks.Data.build(
+            table, WorkingScale(0.0, 1.0), model.n_factors, model.biases, case.dtype
+        )
     if case.many_blocks:
         users, items = (
             side._replace(blocks=blocks.row_blocks(side.side, ratings_per_block=1))
@@ -129,6 +158,8 @@ def build_update(
         )
         assert (len(users.blocks), len(items.blocks)) == (table.n_users, table.n_items)
         data = data._replace(users=users, items=items)
+    item_order = table.in_item_order(np.arange(len(table)))
+    single = data.dtype == np.float32
     if part == "sweep":
         one = sampler.build_step(data, model, engine)
     else:
@@ -138,8 +169,13 @@ def build_update(
         # The arrays of the targets are written in place, so that nothing is built again.
         y = worlds.ratings[world]
         data.users.targets[:] = y
-        data.items.targets[:] = y[table.by_item.order]
+        data.items.targets[:] = y[item_order]
         state, streams = worlds.state(world), Streams((seed, world))
+        if single:
+            state = state._replace(
+                user_rows=state.user_rows.astype(np.float32),
+                item_rows=state.item_rows.astype(np.float32),
+            )
         if part != "sweep":
             return one(state, streams)
         for _ in range(sweeps):
@@ -160,6 +196,13 @@ def run(
 ) -> tuple[Worlds, Worlds]:
     """Worlds before and after a block, or after sweeps, of the package's sampler."""
     before = draw_worlds(case.setting, replicates, np.random.default_rng([seed, 1]))
+    if case.dtype == "float32":
+        # What a block leaves alone must stay the same to the last bit.
+        user, item = (
+            side._replace(rows=side.rows.astype(np.float32).astype(np.float64))
+            for side in (before.user, before.item)
+        )
+        before = before._replace(user=user, item=item)
     update = build_update(case, part, sweeps, package)
     states = [update(before, world, seed) for world in range(replicates)]
     return before, Worlds.of_states(states, before.ratings)

@@ -40,7 +40,8 @@ class Mutant(NamedTuple):
 
 
 CONDITIONALS, SAMPLER = "gibbs/conditionals.py", "gibbs/sampler.py"
-ENGINES, ROWS = "gibbs/engines.py", "kernels/rows.py"
+ENGINES, UPDATES = "gibbs/engines.py", "kernels/updates.py"
+ROWS, LOW, DENSE = "kernels/rows.py", "kernels/low_degree.py", "kernels/dense.py"
 STUDY = "no biases, K=2, fixed strength"
 """The study that calibration mutants meet: its scale of 0.5 shows what was not brought back."""
 
@@ -178,31 +179,32 @@ MUTANTS = (
     ),
     Mutant(
         "kernel_alpha_missing",
-        "alpha missing from the data's term of the row mean (compiled)", ROWS,
-        "rhs[a] += alpha * s0\n        rhs[a + 1] += alpha * s1\n"
-        "        rhs[a + 2] += alpha * s2\n        rhs[a + 3] += alpha * s3",
-        "rhs[a] += s0\n        rhs[a + 1] += s1\n"
-        "        rhs[a + 2] += s2\n        rhs[a + 3] += s3",
+        "a factor sqrt(alpha) missing from the data's term of the row mean (compiled)", ROWS,
+        "y = root * (targets[first + t] - offsets[j])",
+        "y = targets[first + t] - offsets[j]",
         "learned", "user_rows",
     ),
     Mutant(
         "kernel_bias_forgotten", "the partners' biases not taken from the ratings", ROWS,
-        "y[t] = targets[lo + t] - partner_rows[j, k]",
-        "y[t] = targets[lo + t]",
+        "y = root * (targets[first + t] - offsets[j])",
+        "y = root * targets[first + t]",
         "learned", "user_rows",
     ),
     Mutant(
         "error_bias_forgotten",
-        "the partners' biases left out of the residuals that alpha is drawn from", ROWS,
-        "                s += partner_rows[j, k]\n",
-        "                s += 0.0\n",
+        "the partners' biases left out of the residuals that alpha is drawn from",
+        "kernels/sums.py",
+        " + offsets[j] + bias",
+        " + bias",
         "learned", "noise",
     ),
     Mutant(
-        "kernel_noise_solved_twice", "noise of a row through P^-1 in the place of L^-T", ROWS,
-        "(rhs[i] - s) / chol[i, i]\n    if draw:\n"
-        "        for i in range(d):\n            rhs[i] += normals[row, i]\n",
-        "(rhs[i] - s + (normals[row, i] if draw else 0.0)) / chol[i, i]\n",
+        "kernel_noise_solved_twice", "noise of a row through P^-1 in the place of U^-1", ROWS,
+        "    if not factor(system, ld, d, inverse, scratch):\n        return False\n",
+        "    for a in range(d):\n        if draw:\n"
+        "            system[a * ld + d] += normals[at + a]\n"
+        "    draw = False\n"
+        "    if not factor(system, ld, d, inverse, scratch):\n        return False\n",
         "no biases", "user_rows",
     ),
     Mutant(
@@ -214,15 +216,15 @@ MUTANTS = (
     ),
     Mutant(
         "two_rows_share_normals", "every two rows read one buffer of normals", ROWS,
-        "_solve(gram, rhs, d, normals, row - start, draw)",
-        "_solve(gram, rhs, d, normals, (row - start) // 2, draw)",
+        "normal_starts[row] - normal_starts[start] if draw else 0",
+        "(row - start) // 2 * d if draw else 0",
         "learned", "user_rows",
     ),
     Mutant(
         "two_rows_share_a_buffer",
-        "every second row starts from the right-hand side that the row before it left", ROWS,
-        "rhs[a] = weight * prior_shift[a]\n",
-        "rhs[a] = weight * prior_shift[a] + (rhs[a] if (row - start) % 2 else 0.0)\n",
+        "a row starts from the right-hand side that the row before it left", ROWS,
+        "for a in range(2 * width):",
+        "for a in range(width):",
         "learned", "user_rows",
     ),
     Mutant(
@@ -232,24 +234,104 @@ MUTANTS = (
         "long rows", "user_rows",
     ),
     Mutant(
-        "padding_not_cleared",
-        "the padded columns of a tile keep what the tile before had there", ROWS,
-        "            tile[a, t] = 0.0\n",
-        "            tile[a, t] = tile[a, t]\n",
+        "panels_apart", "products of coordinates of different panels left out", DENSE,
+        "n_vectors = tile_ld // w - a // w\n",
+        "n_vectors = min(tile_ld // w, (a + PANEL - 1) // w + 1) - a // w\n",
+        # Without biases, whose products are all there, the precision stays positive definite.
+        "two panels", "user_rows",
+    ),
+    Mutant(
+        "cholesky_rows_forgotten",
+        "panels of the Cholesky factor that do not know of the rows before them", DENSE,
+        "rows, a, first, n_vectors, a)",
+        "rows, a, first, n_vectors, 0)",
+        "two panels", "user_rows",
+    ),
+    Mutant(
+        "cholesky_corner", "pivots of the last, short panel without their own rows' part", DENSE,
+        "pivot -= p[k * p_ld + i] * p[k * p_ld + i]",
+        "pivot -= 0.0",
         "learned", "user_rows",
     ),
     Mutant(
-        "fifth_coordinate_lost",
-        "products of the fifth coordinate with the first four left out", ROWS,
-        "for b in range(0, a + 4, 2)",
-        "for b in range(a, a + 4, 2)",
-        "five coordinates", "user_rows",
+        "later_panels_forgotten", "a row solved without the coordinates of later panels", DENSE,
+        "value = right[i] - sums[i - a]",
+        "value = right[i]",
+        "two panels", "user_rows",
     ),
     Mutant(
-        "float32_overflow",
-        "a row's regressors gathered in single precision, whose squares overflow", ROWS,
-        "tile = np.zeros((padded, TILE))",
-        "tile = np.zeros((padded, TILE), dtype=np.float32)",
+        "low_noise_of_ratings_missing",
+        "a row in the space of its ratings, drawn without the noise of its ratings", LOW,
+        " + normals[at + d + s]",
+        "",
+        "low", "user_rows",
+    ),
+    Mutant(
+        "low_noise_of_row_missing",
+        "a row in the space of its ratings, drawn without the noise of its prior", LOW,
+        "x[a] = normals[at + a] if a < d else 0.0",
+        "x[a] = 0.0",
+        "low", "user_rows",
+    ),
+    Mutant(
+        "low_mean_forgotten",
+        "a row in the space of its ratings, drawn around zero, not around the prior mean", LOW,
+        "theta[a] = mean[a] if a < d else 0.0",
+        "theta[a] = 0.0",
+        "low", "user_rows",
+    ),
+    Mutant(
+        "low_padding_not_cleared",
+        "in the space of ratings, padding that keeps what a longer row had there", LOW,
+        "            across[a * turned + s] = 0.0\n",
+        "            across[a * turned + s] += 0.0\n",
+        "low", "user_rows",
+    ),
+    Mutant(
+        "low_bias_unscaled",
+        "sqrt(alpha) missing from the bias's regressor in the space of ratings", LOW,
+        "out[j, a] = root * turn[k, a]",
+        "out[j, a] = turn[k, a]",
+        "low", "user_rows",
+    ),
+    Mutant(
+        "low_partner_bias_forgotten",
+        "in the space of ratings, the partners' biases not taken from the ratings", UPDATES,
+        "@ means[:k] + partners.offsets",
+        "@ means[:k] + 0 * partners.offsets",
+        "low", "user_rows",
+    ),
+    Mutant(
+        "low_whitened_by_transpose",
+        "in the space of ratings, partners whitened by L^-T in the place of L^-1", UPDATES,
+        "inverse_root.T, inverse_root",
+        "inverse_root, inverse_root",
+        "low", "user_rows",
+    ),
+    Mutant(
+        "reference_low_noise_missing",
+        "in the space of ratings, no noise of the ratings (NumPy engine)", CONDITIONALS,
+        "rho - phi @ z - delta",
+        "rho - phi @ z",
+        "numpy, low", "user_rows",
+    ),
+    Mutant(
+        "segment_lost", "only the first segment of a heavy row's ratings counted", UPDATES,
+        "np.add.reduceat(parts, first, axis=0)",
+        "parts[first]",
+        "in segments", "user_rows",
+    ),
+    Mutant(
+        "heavy_rows_mixed_up", "all heavy rows given the ratings of the first of them", ROWS,
+        "heavy_sums[next_heavy, a]",
+        "heavy_sums[0, a]",
+        "in segments", "user_rows",
+    ),
+    Mutant(
+        "rounded_partners", "partners' factors rounded to three decimals",
+        UPDATES,
+        "np.multiply(partner_rows[:, :k],",
+        "np.multiply(np.round(partner_rows[:, :k], 3),",
         check="closed forms",
     ),
     Mutant(

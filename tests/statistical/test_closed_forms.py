@@ -11,16 +11,17 @@ import pytest
 from bayesmf.gibbs import conditionals
 from bayesmf.gibbs.engines import ENGINES
 from bayesmf.kernels import rows as kernels
+from bayesmf.kernels import simd
 from bayesmf.model import GammaPrior, NormalWishart
 from tests.statistical.closed_forms import CHECKS
 from tests.statistical.closed_forms_rows import (
-    DEGREES,
     ENGINE_NAMES,
     SHAPES,
+    Drawn,
     assert_close,
     row_world,
-    run_engine,
 )
+from tests.statistical.paths import DEGREES
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -34,7 +35,9 @@ def test_every_path_is_taken():
     assert {0, 1, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1, 2 * kernels.TILE} < set(DEGREES)
     assert {n % 8 for n in DEGREES} >= {0, 1, 7}
     assert max(DEGREES) > 2 * kernels.TILE
-    assert {d % 4 for d, _ in SHAPES} == {0, 1, 2, 3}
+    # Last panels of every kind: whole, by vectors, by single numbers; several panels and one.
+    assert {d % simd.PANEL for d, _ in SHAPES} >= {0, 1, simd.PANEL - 2}
+    assert max(d for d, _ in SHAPES) > 2 * simd.VECTOR_BYTES // 4
     assert (1, True) in SHAPES  # a bias and no factor
     later_is_shorter = [a > b for a, b in pairwise(DEGREES)]
     assert any(later_is_shorter)
@@ -66,12 +69,12 @@ def test_priors_resolve_to_the_numbers_of_the_model():
 def test_read_only_arrays_give_the_same_bits(engine):
     """`Ratings` hands out arrays that cannot be written, for which the kernel is compiled apart."""
     world = row_world(4, True)
-    normals = np.random.default_rng(1).standard_normal((len(DEGREES), 4))
-    expected = run_engine("bayesmf", engine, world, normals)
+    normals = np.random.default_rng(1).standard_normal(len(DEGREES) * 4)
+    expected = Drawn.by("bayesmf", engine, world)(normals)
     partners = world.side.partners.copy()
     partners.flags.writeable = False
     locked = world._replace(side=world.side._replace(partners=partners))
-    np.testing.assert_array_equal(run_engine("bayesmf", engine, locked, normals), expected)
+    np.testing.assert_array_equal(Drawn.by("bayesmf", engine, locked)(normals), expected)
 
 
 FAULTS = {
@@ -127,8 +130,6 @@ def test_checks_see_a_fault(fault, monkeypatch):
     right = getattr(conditionals, attribute)
     spoilt = spoil(right)
     monkeypatch.setattr(conditionals, attribute, spoilt)
-    if attribute == "moments":
-        monkeypatch.setitem(ENGINES, "numpy", ENGINES["numpy"]._replace(moments=spoilt))
     for name in seen_by:
         with pytest.raises(AssertionError):
             CHECKS[name]("bayesmf")

@@ -206,9 +206,14 @@ def break_once(monkeypatch, place, at, error) -> list[None]:
         return broken
 
     engine = ENGINES["numba"]
-    if place in engine._fields:
-        broken = engine._replace(**{place: breaking(getattr(engine, place))})
-        monkeypatch.setitem(ENGINES, "numba", broken)
+    if place == "add_up":
+        monkeypatch.setitem(ENGINES, "numba", engine._replace(add_up=breaking(engine.add_up)))
+    elif place in ("drawer", "errors"):
+        # Not while it is made ready, but in the threads that take blocks.
+        def broken_blocks(*args):
+            return breaking(getattr(engine, place)(*args))
+
+        monkeypatch.setitem(ENGINES, "numba", engine._replace(**{place: broken_blocks}))
     else:
         owner = {"record": Recorder, "train_rmse": Recorder, "update_progress": Progress}[place]
         name = place.removesuffix("_progress")
@@ -217,7 +222,7 @@ def break_once(monkeypatch, place, at, error) -> list[None]:
 
 
 @pytest.mark.parametrize("cores", [1, 2, 5], ids=["one thread", "chains in threads", "row threads"])
-@pytest.mark.parametrize("place", ["update", "error", "moments", "record", "train_rmse"])
+@pytest.mark.parametrize("place", ["drawer", "errors", "add_up", "record", "train_rmse"])
 def test_an_error_in_a_chain_ends_the_run(small_blocks, monkeypatch, place, cores):
     """The very error comes out, the other chains stop in the middle, and no thread is left.
 
@@ -262,15 +267,15 @@ def test_an_interrupt_among_row_threads_keeps_the_draws_so_far(small_blocks, mon
 
 def test_a_precision_that_is_not_positive_definite_names_its_row():
     """The row of the table, not its place in a block of rows; the rows before it are drawn."""
-    data = Data.build(RATINGS, WorkingScale(0.0, 1.0), False).users
+    data = Data.build(RATINGS, WorkingScale(0.0, 1.0), 2, False).users
     partners = np.zeros((RATINGS.n_items, 2))
     # Only rows with this item have a precision at all.
     partners[data.side.partners[data.side.indptr[7]]] = 1.0
     hyper = Hyper(np.zeros(2), np.zeros((2, 2)), np.ones(2))
-    task, z = RowTask(data, partners, False, 1.0, hyper), np.zeros((4, 2))
+    task, z = RowTask(data, partners, False, 1.0, hyper), np.zeros(8)
     for engine in ENGINES.values():
         with pytest.raises(np.linalg.LinAlgError, match="of row 6 is not positive definite"):
-            engine.update(range(6, 10), task, z, np.zeros((RATINGS.n_users, 2)))
+            engine.drawer(task, None)(range(6, 10), z, np.zeros((RATINGS.n_users, 2)))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # a warning of NumPy would not be enough
@@ -283,12 +288,17 @@ def test_a_row_that_is_no_number_never_becomes_a_result(monkeypatch, backend, ba
     for at in (1, 2, 7, 19, 20):  # two updates a sweep, ten sweeps
         made = []
 
-        def spoiled(block, task, normals, out, made=made, at=at):
-            engine.update(block, task, normals, out)
-            made.append(None)
-            if len(made) == at:
-                out[block[-1], 0] = bad
+        def spoiled(task, executor, made=made, at=at):
+            draw = engine.drawer(task, executor)
 
-        monkeypatch.setitem(ENGINES, backend, engine._replace(update=spoiled))
+            def draw_spoiled(block, normals, out):
+                draw(block, normals, out)
+                made.append(None)
+                if len(made) == at:
+                    out[block[-1], 0] = bad
+
+            return draw_spoiled
+
+        monkeypatch.setitem(ENGINES, backend, engine._replace(drawer=spoiled))
         with pytest.raises((FloatingPointError, np.linalg.LinAlgError)):
             fit(backend=backend, chains=1, n_factors=n_factors)

@@ -25,6 +25,7 @@ from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.model import GammaPrior
 from tests.statistical.closed_forms_hyper import precision_matrix, side_prior
 from tests.statistical.closed_forms_rows import row_world, textbook_row
+from tests.statistical.paths import PATHS
 from tests.statistical.rates import assert_plausible
 from tests.statistical.uniformity import mean_p_value
 
@@ -211,11 +212,14 @@ def test_strength_and_alpha_laws():
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("d", "has_bias"), [(1, True), (2, False), (3, True)])
-def test_row_laws(engine, d, has_bias):
+@pytest.mark.parametrize("path", ["", "mixed"])
+def test_row_laws(engine, d, has_bias, path):
     """Rows drawn in real streams, by blocks and sweeps, are Gaussian with the textbook's moments
     and independent between rows, coordinates and sweeps."""
     world, sweeps = row_world(d, has_bias, (20, 0, 1, 140, 4)), 4000
-    task = world.task("bayesmf", (range(2), range(2, 3), range(3, 5)))
+    task = world.task("bayesmf", PATHS[path])
+    blocks = (range(2), range(2, 3), range(3, 5))
+    task = task._replace(data=task.data._replace(blocks=blocks))
     streams = Streams.of_chain(8, 1)
     draws = np.array(
         [

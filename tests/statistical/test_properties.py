@@ -18,6 +18,7 @@ from bayesmf.gibbs.conditionals import Hyper, row_conditional
 from bayesmf.gibbs.engines import ENGINES, RowTask
 from bayesmf.gibbs.sampler import State, build_blocks
 from bayesmf.kernels.blocks import Data
+from bayesmf.kernels.updates import prepare
 from bayesmf.model import BPMF, NormalWishart, WorkingScale
 from bayesmf.ratings import Ratings
 from tests.statistical.rates import assert_plausible
@@ -43,8 +44,8 @@ class Table(NamedTuple):
     def fit(self, **kwargs):
         return bayesmf.fit_bpmf(tuple(self), **(RUN | kwargs))
 
-    def data(self, has_bias) -> Data:
-        return Data.build(Ratings(tuple(self)), WorkingScale(1.25, 2.0), has_bias)
+    def data(self, n_factors, has_bias) -> Data:
+        return Data.build(Ratings(tuple(self)), WorkingScale(1.25, 2.0), n_factors, has_bias)
 
     def relabelled(self, users, items):
         """The same ratings, `users[c]` and `items[c]` for code c."""
@@ -224,7 +225,8 @@ class OneStream:
 def draw(block, table, state, has_bias, engine) -> np.ndarray:
     """What a block of the sweep draws on a table, from the same random numbers as any other."""
     model = BPMF(state.user_rows.shape[1] - has_bias, has_bias, NormalWishart(mu0=0.3))
-    new = build_blocks(table.data(has_bias), model, ENGINES[engine])[block](state, OneStream())
+    data = table.data(model.n_factors, has_bias)
+    new = build_blocks(data, model, ENGINES[engine])[block](state, OneStream())
     if block.endswith("rows"):
         return getattr(new, block)
     parts = (new.alpha,) if block == "noise" else getattr(new, block)
@@ -237,10 +239,17 @@ def row_conditionals(data, partners, hyper, has_bias, z) -> dict[str, np.ndarray
     own = [slice(*side.indptr[row : row + 2]) for row in range(side.n_rows)]
     pairs = [row_conditional(partners[side.partners[o]], data.targets[o], *rest) for o in own]
     found = {"mean": np.array([p[0] for p in pairs]), "precision": np.array([p[1] for p in pairs])}
-    for engine, normals in (("numpy", z), ("numba", z), ("numba", z[:0])):
-        out = found[f"{engine}, {len(normals)} normals"] = np.empty_like(z)
-        task = RowTask(data, partners, has_bias, 1.7, hyper)
-        ENGINES[engine].update(range(side.n_rows), task, normals, out)
+    task = RowTask(data, partners, has_bias, 1.7, hyper)
+    for engine in ENGINES:
+        # A row drawn in the space of its ratings has more normals than coordinates: zeros here.
+        normals = np.zeros(data.normal_starts[-1])
+        for row, start in enumerate(data.normal_starts[:-1]):
+            normals[start : start + z.shape[1]] = z[row]
+        out = found[engine] = np.empty_like(z)
+        ENGINES[engine].drawer(task, None)(range(side.n_rows), normals, out)
+    given = partners, has_bias, 1.7, hyper.mean, hyper.precision
+    update = prepare(data, *given, None, means_only=True)
+    update.block(range(side.n_rows), np.empty(0), found.setdefault("means", np.empty_like(z)))
     return found
 
 
@@ -253,7 +262,8 @@ def test_conditionals_are_relabelled_with_the_rows(case):
     users, items = (np.argsort(new) for new in labels)
     other = table.relabelled(*labels)
     moved = state._replace(user_rows=state.user_rows[users], item_rows=state.item_rows[items])
-    here, there = (t.data(has_bias) for t in (table, other))
+    n_factors = state.user_rows.shape[1] - has_bias
+    here, there = (t.data(n_factors, has_bias) for t in (table, other))
     for a, b, partners, order, hyper, old in (
         (here.users, there.users, state.item_rows, items, state.user_hyper, users),
         (here.items, there.items, state.user_rows, users, state.item_hyper, items),

@@ -157,7 +157,7 @@ def sampled(world, engine, run, seed, told=None, scan=gauss_seidel):
     """
     told = told or world
     (n, m), d = world.table.shape, len(world.user_mean)
-    data = Data.build(many_copies(world, run.copies), WorkingScale(0.0, 1.0), world.biases)
+    data = Data.build(many_copies(world, run.copies), WorkingScale(0.0, 1.0), 1, world.biases)
     model = BPMF(n_factors=1, biases=world.biases, alpha=told.alpha)
     # Without burn-in by the compiled engine the readable one would spend its time on it.
     burn_in, keep = (build_blocks(data, model, ENGINES[name]) for name in ("numba", engine))

@@ -1,0 +1,201 @@
+"""A side's update made ready for the kernels: partners packed, prior laid out, heavy rows summed.
+
+Both Gibbs draws and ALS go through `prepare`, once for each side and sweep.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bayesmf.kernels import low_degree, rows
+from bayesmf.kernels.blocks import over_blocks
+from bayesmf.kernels.dense import padded_rows, whole
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from bayesmf.kernels.blocks import Segment, SideData
+
+ROWS_PER_BLOCK = 4096
+"""Partners that one thread whitens at a time."""
+
+
+NO_ROWS = np.zeros(0, dtype=np.int64)
+
+
+class Partners(NamedTuple):
+    """The rows of the other side as the kernels read them.
+
+    Attributes
+    ----------
+    packed : ndarray, shape (n_partners, whole(K))
+        Factors times a number, padded with zeros to whole vectors.
+    offsets : ndarray, shape (n_partners,)
+        Biases, or zeros.
+    n_factors : int
+        K.
+    """
+
+    packed: np.ndarray
+    offsets: np.ndarray
+    n_factors: int
+
+    @classmethod
+    def of(cls, partner_rows: np.ndarray, has_bias: bool, times: float = 1.0) -> Partners:
+        """Pack rows (n_partners, D)."""
+        n, d = partner_rows.shape
+        k, dtype = d - has_bias, partner_rows.dtype
+        packed = np.zeros((n, whole(k, dtype.itemsize)), dtype)
+        np.multiply(partner_rows[:, :k], dtype.type(times), out=packed[:, :k])
+        offsets = np.ascontiguousarray(partner_rows[:, k]) if has_bias else np.zeros(n, dtype)
+        return cls(packed, offsets, k)
+
+
+class LowDegree(NamedTuple):
+    """What rows that are drawn in the space of their ratings need (`low_degree.py`)."""
+
+    whitened: np.ndarray
+    expected: np.ndarray
+    mean: np.ndarray
+    turn_back: np.ndarray
+
+    @classmethod
+    def none(cls, dtype: np.dtype) -> LowDegree:
+        """Nothing, of the types that the kernel is compiled for."""
+        flat, square = np.zeros(0, dtype), np.zeros((0, 0), dtype)
+        return cls(square, flat, flat, square)
+
+
+class Update(NamedTuple):
+    """The update of one side's rows, ready for any block of them."""
+
+    data: SideData
+    partners: Partners
+    root: float
+    has_bias: bool
+    prior: np.ndarray
+    weigh_prior: bool
+    heavy: np.ndarray
+    heavy_sums: np.ndarray
+    low: LowDegree
+
+    def block(self, block: range, normals: np.ndarray, out: np.ndarray) -> int:
+        """Update the rows of a block from its standard normals, or to their conditional means.
+
+        Returns the first row that has no solution, or -1.
+        """
+        data, side = self.data, self.data.side
+        return int(
+            rows.update_rows(
+                block.start, block.stop, side.indptr, side.partners, data.targets,
+                self.partners.packed, self.partners.offsets, self.root, self.partners.n_factors,
+                self.has_bias, self.prior, self.weigh_prior, self.heavy, self.heavy_sums,
+                normals, data.normal_starts, *self.low, out,
+            )
+        )  # fmt: skip
+
+
+def prepare(
+    data: SideData,
+    partner_rows: np.ndarray,
+    has_bias: bool,
+    alpha: float,
+    mean: np.ndarray,
+    precision: np.ndarray,
+    executor: Executor | None,
+    *,
+    weigh_prior: bool = False,
+    means_only: bool = False,
+) -> Update:
+    """Lay out all that a side's rows are updated given.
+
+    Parameters
+    ----------
+    data : SideData
+    partner_rows : ndarray, shape (n_partners, D)
+        Rows of the other side, in the type of the targets.
+    has_bias : bool
+    alpha : float
+        Noise precision.
+    mean, precision : ndarray, shapes (D,) and (D, D)
+        Of this side's rows.
+    executor : Executor or None
+    weigh_prior : bool
+        Whether the prior counts as often as the row has ratings.
+    means_only : bool
+        Whether rows will be updated without normals. Then none is drawn in the space of its
+        ratings, and the prior's precision need not be positive definite.
+    """
+    dtype, d = data.targets.dtype, len(mean)
+    root = dtype.type(np.sqrt(alpha))
+    partners = Partners.of(partner_rows, has_bias, float(root))
+    prior = np.zeros((padded_rows(d), whole(d + 1, dtype.itemsize)), dtype)
+    prior[:d, :d], prior[:d, d] = precision, precision @ mean
+    heavy, sums = _heavy_sums(data, partners, root, has_bias, prior, executor)
+    if means_only or data.normal_starts[-1] == d * data.side.n_rows:
+        low = LowDegree.none(dtype)
+    else:
+        low = _low_degree(data, partners, partner_rows, has_bias, root, mean, precision, executor)
+    return Update(data, partners, root, has_bias, prior, weigh_prior, heavy, sums, low)
+
+
+def _heavy_sums(
+    data: SideData,
+    partners: Partners,
+    root: float,
+    has_bias: bool,
+    prior: np.ndarray,
+    executor: Executor | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    # Segments are summed up by any thread and added in their order by this one.
+    if not data.segments:
+        return NO_ROWS, np.zeros((0, prior.size), prior.dtype)
+    parts = np.zeros((len(data.segments), prior.size), prior.dtype)
+
+    def add(number: int, segment: Segment) -> None:
+        rows.sum_segment(
+            segment.lo, segment.hi, data.side.partners, data.targets, partners.packed,
+            partners.offsets, root, partners.n_factors, has_bias, prior.shape[1], parts[number],
+        )  # fmt: skip
+
+    over_blocks(add, data.segments, executor)
+    of_row = np.array([segment.row for segment in data.segments], dtype=np.int64)
+    heavy, first = np.unique(of_row, return_index=True)
+    return heavy, np.add.reduceat(parts, first, axis=0)
+
+
+def _low_degree(
+    data: SideData,
+    partners: Partners,
+    partner_rows: np.ndarray,
+    has_bias: bool,
+    root: float,
+    mean: np.ndarray,
+    precision: np.ndarray,
+    executor: Executor | None,
+) -> LowDegree:
+    dtype, d = data.targets.dtype, len(mean)
+    # L^-1 by rows: the prior's precision is L L'.
+    inverse_root = np.linalg.inv(np.linalg.cholesky(precision))
+    width = whole(d, dtype.itemsize)
+    turn, turn_back = np.zeros((2, d, width), dtype)
+    turn[:, :d], turn_back[:, :d] = inverse_root.T, inverse_root
+    whitened = np.empty((len(partner_rows), width), dtype)
+
+    def whiten(_: int, block: range) -> None:
+        low_degree.whiten(
+            block.start, block.stop, partners.packed, partners.n_factors, has_bias, root, turn,
+            whitened,
+        )  # fmt: skip
+
+    starts = range(0, len(whitened), ROWS_PER_BLOCK)
+    over_blocks(
+        whiten, [range(at, min(at + ROWS_PER_BLOCK, len(whitened))) for at in starts], executor
+    )
+    k, means = partners.n_factors, mean.astype(dtype)
+    expected = partner_rows[:, :k] @ means[:k] + partners.offsets
+    if has_bias:
+        expected += means[k]
+    return LowDegree(whitened, expected, means, turn_back)
