@@ -22,6 +22,8 @@ SCRIPTS = (
     "sweep",
     "scale",
     "small",
+    "kernels",
+    "predicting",
     "startup",
     "prior",
     "agreement",

@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 RATINGS_PER_BLOCK = 50_000
 """Enough work (half a millisecond and more) to make the cost of handing out a block invisible."""
 
-FEW_BLOCKS, SMALL_BLOCK = 4, 10_000
-"""A small table is cut into four blocks all the same, unless they would be too small to pay."""
+FEW_BLOCKS, SMALL_BLOCK = 4, 20_000
+"""A small table is cut into four all the same, unless the blocks would be too small to pay."""
+
+ROW_WORK = 40
+"""What a row costs beside its ratings, in ratings: its Cholesky factor takes about so long."""
 
 RATINGS_PER_COPY = 1_000_000
 
@@ -33,6 +36,10 @@ LOW_DEGREE = {"float32": 0.5, "float64": 0.5}
 
 WHITEN_COST = 1.0
 """What whitening one partner counts for, in units of D^2 operations; they must be saved first."""
+
+SIDE_BY_SIDE = 20
+"""Rows of up to so many coordinates have their systems solved in the lanes of vectors (`lanes.py`).
+Above, these do not fit the first-level cache, and a row has enough sums of its own."""
 
 HEAVY_RATINGS, HEAVY_SHARE = 8192, 1 / 64
 """A row with more ratings than this, and than this share of all, is summed up by several threads:
@@ -63,6 +70,8 @@ class SideData(NamedTuple):
         more for each rating of a row that is drawn in the space of its ratings.
     segments : tuple of Segment
         The ratings of heavy rows, in order.
+    side_by_side : bool
+        Whether several rows' systems are solved at once.
     """
 
     side: Side
@@ -70,6 +79,7 @@ class SideData(NamedTuple):
     blocks: tuple[range, ...]
     normal_starts: np.ndarray
     segments: tuple[Segment, ...] = ()
+    side_by_side: bool = False
 
     @classmethod
     def build(
@@ -84,7 +94,10 @@ class SideData(NamedTuple):
         partners = side.partners.view()
         partners.flags.writeable = False
         side = side._replace(partners=partners)
-        return cls(side, targets, row_blocks(side), starts, heavy_segments(side))
+        return cls(
+            side, targets, row_blocks(side), starts, heavy_segments(side),
+            n_coordinates <= SIDE_BY_SIDE,
+        )  # fmt: skip
 
     def n_normals(self, block: range) -> int:
         """How many standard normals the rows of a block are drawn from."""
@@ -147,8 +160,8 @@ def low_degree_limit(
 
 
 def row_blocks(side: Side, ratings_per_block: int | None = None) -> tuple[range, ...]:
-    """Cut rows into runs of about equal work; a row without its share of ratings still costs."""
-    work = np.cumsum(np.diff(side.indptr) + 8)
+    """Cut rows into runs of about equal work."""
+    work = np.cumsum(np.diff(side.indptr) + ROW_WORK)
     usual = min(RATINGS_PER_BLOCK, max(SMALL_BLOCK, float(work[-1]) / FEW_BLOCKS))
     n_blocks = max(1, round(float(work[-1]) / (ratings_per_block or usual)))
     cuts = np.searchsorted(work, work[-1] * np.arange(1, n_blocks) / n_blocks, side="right")

@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 
 from bayesmf.kernels import simd
 from bayesmf.kernels.compiling import inner
-from bayesmf.kernels.simd import PANEL, VECTOR_BYTES
+from bayesmf.kernels.vectors import PANEL, VECTOR_BYTES
 
 ALIGNMENT = 64
 TRIANGLE = PANEL * PANEL

@@ -18,7 +18,7 @@ import numpy as np
 from bayesmf.kernels import simd
 from bayesmf.kernels.compiling import compiled, inner
 from bayesmf.kernels.dense import add_gram, add_outer, back_substitute, factor, whole
-from bayesmf.kernels.simd import PANEL, VECTOR_BYTES
+from bayesmf.kernels.vectors import PANEL, VECTOR_BYTES
 
 
 @compiled
@@ -50,22 +50,18 @@ def whiten(start, stop, packed, k, has_bias, root, turn, out):
 
 @inner
 def draw_low_row(
-    lo, hi, partners, targets, whitened, expected, root, d, mean, turn_back, normals, at,
-    system, tile, across, space, out, row,
+    lo, hi, partners, targets, whitened, width, expected, root, d, mean, turn_back, normals, at,
+    system, tile, across, x, theta, inverse, right, t, dots, scratch, out, row,
 ):  # fmt: skip
     """Draw a row of ratings lo..hi in their space; tell whether its system could be solved.
 
-    `expected` are the partners' c_j + x_j . mu, `turn_back` is L^-1 by rows, padded; the row's
-    normals z, delta begin at `at`. `across` has room for the tile on its side and two rows.
+    `whitened` and `turn_back`, L^-1 by rows, are flat, with `width` numbers a row; `expected` are
+    the partners' c_j + x_j . mu; the row's normals z, delta begin at `at`. All from `system` to
+    `scratch` is room to work in.
     """
     n, zero, one = hi - lo, np.intp(0), np.intp(1)
-    width = whitened.shape[1]
     n_vectors = width * whitened.itemsize // VECTOR_BYTES
-    flat, roots = whitened.reshape(-1), turn_back.reshape(-1)
     turned, ld = whole(n, whitened.itemsize), whole(n + 1, whitened.itemsize)
-    inverse, right, t = space[:ld], space[ld : 2 * ld], space[2 * ld : 3 * ld]
-    sums, scratch = space[3 * ld : 3 * ld + PANEL], space[3 * ld + PANEL :]
-    x, theta, across = across[:width], across[width : 2 * width], across[2 * width :]
     for a in range(width):
         x[a] = normals[at + a] if a < d else 0.0
         theta[a] = mean[a] if a < d else 0.0
@@ -78,7 +74,7 @@ def draw_low_row(
         t[a] = 0.0
     for s in range(n):
         j = np.intp(partners[lo + s])
-        simd.copy_vectors(tile, s * width, flat, j * width, n_vectors)
+        simd.copy_vectors(tile, s * width, whitened, j * width, n_vectors)
         for a in range(d):
             across[a * turned + s] = tile[s * width + a]
         rho = root * (targets[lo + s] - expected[j])
@@ -90,10 +86,10 @@ def draw_low_row(
         return False
     for s in range(n):
         right[s] = system[s * ld + n]
-    back_substitute(system, ld, n, inverse, right, t, sums)
+    back_substitute(system, ld, n, inverse, right, t, dots)
     # x = z + Phi' t, then theta = mu + L^-T x: sums of rows, each times one number.
     add_outer(x, zero, width, t, zero, one, zero, one, tile, zero, width, n_vectors, n)
-    add_outer(theta, zero, width, x, zero, one, zero, one, roots, zero, width, n_vectors, d)
+    add_outer(theta, zero, width, x, zero, one, zero, one, turn_back, zero, width, n_vectors, d)
     for a in range(d):
         out[row, a] = theta[a]
     return True

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesmf.kernels import simd
+from bayesmf.kernels import lanes, simd
 from bayesmf.kernels.compiling import compiled, inner
 from bayesmf.kernels.dense import (
     SCRATCH,
@@ -27,7 +27,7 @@ from bayesmf.kernels.dense import (
     whole,
 )
 from bayesmf.kernels.low_degree import draw_low_row
-from bayesmf.kernels.simd import PANEL, VECTOR_BYTES
+from bayesmf.kernels.vectors import PANEL, VECTOR_BYTES
 
 AHEAD = 16
 """Partners are asked for so many ratings before they are copied: memory is far away."""
@@ -38,18 +38,17 @@ TILE = 128
 
 @inner
 def _add_ratings(
-    lo, hi, partners, targets, packed, offsets, root, k, has_bias, system, ld, tile, beside, sums
-):
+    lo, hi, partners, targets, flat, width, offsets, root, k, has_bias, system, ld, tile, beside,
+    sums,
+):  # fmt: skip
     # Add what the ratings lo..hi say to a row's system [P | r] (`dense.py`). Beside the tile stand
     # the columns sqrt(alpha) and sqrt(alpha) (y - c), whose products with it go to `sums`.
-    width = packed.shape[1]
-    n_vectors = width * packed.itemsize // VECTOR_BYTES
+    n_vectors = width * flat.itemsize // VECTOR_BYTES
     d = k + 1 if has_bias else k
-    flat = packed.reshape(-1)
     zero, one, two = np.intp(0), np.intp(1), np.intp(2)
     for a in range(2 * width):
         sums[a] = 0.0
-    total = packed.dtype.type(0)
+    total = flat.dtype.type(0)
     for first in range(lo, hi, TILE):
         m = min(TILE, hi - first)
         for t in range(m):
@@ -80,10 +79,8 @@ def _add_ratings(
 
 
 @inner
-def _solve(system, ld, d, normals, at, draw, space, out, row):
+def _solve(system, ld, d, normals, at, draw, inverse, right, x, dots, scratch, out, row):
     # Solve a row's system into out[row]; tell whether it could be done.
-    inverse, right, x = space[:ld], space[ld : 2 * ld], space[2 * ld : 3 * ld]
-    sums, scratch = space[3 * ld : 3 * ld + PANEL], space[3 * ld + PANEL :]
     if not factor(system, ld, d, inverse, scratch):
         return False
     for a in range(ld):
@@ -93,10 +90,23 @@ def _solve(system, ld, d, normals, at, draw, space, out, row):
         right[a] = system[a * ld + d]
         if draw:
             right[a] += normals[at + a]
-    back_substitute(system, ld, d, inverse, right, x, sums)
+    back_substitute(system, ld, d, inverse, right, x, dots)
     for a in range(d):
         out[row, a] = x[a]
     return True
+
+
+@inner
+def _solve_batch(batch, diagonal, noise, roots, kept, d, waiting, filled, out, failed):
+    # Solve the systems that wait in a batch; return the first row that failed so far, or -1.
+    lanes.solve(batch, diagonal, noise, roots, d, kept)
+    for lane in range(filled):
+        row = waiting[lane]
+        if kept[lane]:
+            lanes.take(batch, d, lane, out, row)
+        else:
+            failed = row if failed < 0 else min(row, failed)
+    return failed
 
 
 @compiled
@@ -106,15 +116,16 @@ def sum_segment(lo, hi, partners, targets, packed, offsets, root, k, has_bias, l
     tile, beside = buffer(TILE * width, packed), buffer(2 * TILE, packed)
     sums = buffer(2 * width, packed)
     _add_ratings(
-        lo, hi, partners, targets, packed, offsets, root, k, has_bias, system, ld, tile, beside,
-        sums,
+        lo, hi, partners, targets, packed.reshape(-1), width, offsets, root, k, has_bias, system,
+        ld, tile, beside, sums,
     )  # fmt: skip
 
 
 @compiled
 def update_rows(
     start, stop, indptr, partners, targets, packed, offsets, root, k, has_bias, prior, weigh_prior,
-    heavy, heavy_sums, normals, normal_starts, whitened, expected, mean, turn_back, out,
+    side_by_side, heavy, heavy_sums, normals, normal_starts, whitened, expected, mean, turn_back,
+    out,
 ):  # fmt: skip
     """Update rows start..stop of one side, given the other; return a row that failed, or -1.
 
@@ -140,6 +151,8 @@ def update_rows(
         [Lambda | Lambda mu], padded.
     weigh_prior : bool
         Multiply the prior by the row's number of ratings (weighted-lambda ALS, Zhou et al. 2008).
+    side_by_side : bool
+        Solve several rows' systems at once, in the lanes of vectors.
     heavy : ndarray of int64, shape (n_heavy,)
         Rows whose ratings have been summed up, in order.
     heavy_sums : ndarray, shape (n_heavy, padded_rows(D) * whole(D + 1))
@@ -169,10 +182,23 @@ def update_rows(
     # A low row's system is no larger than P, unless a test asks for long rows in their space.
     low_ld = whole(longest + 1, packed.itemsize)
     system = buffer(max(prior.size, padded_rows(longest) * low_ld), packed)
-    space = buffer(3 * max(ld, low_ld) + PANEL + SCRATCH, packed)
-    across, sums = buffer(2 * wide + d * low_ld, packed), buffer(2 * width, packed)
-    prior_flat = prior.reshape(-1)
+    widest = max(ld, low_ld)
+    inverse, right, x = buffer(widest, packed), buffer(widest, packed), buffer(widest, packed)
+    dots, scratch = buffer(PANEL, packed), buffer(SCRATCH, packed)
+    across, sums = buffer(d * low_ld, packed), buffer(2 * width, packed)
+    white, theta = buffer(wide, packed), buffer(wide, packed)
+    # Taken once: a view made for every row would cost more than the row's arithmetic.
+    flat, whitened_flat = packed.reshape(-1), whitened.reshape(-1)
+    prior_flat, turn_flat = prior.reshape(-1), turn_back.reshape(-1)
     n_prior = prior.size * prior.itemsize // VECTOR_BYTES
+    waiting, filled = np.zeros(VECTOR_BYTES // packed.itemsize, np.int64), 0
+    size = d * waiting.size if side_by_side else 0
+    batch, diagonal = buffer((d + 1) * size, packed), buffer(size, packed)
+    noise, roots, kept = (
+        buffer(size, packed),
+        buffer(size, packed),
+        np.zeros(waiting.size, np.bool_),
+    )
     failed = -1
     next_heavy = 0
     while next_heavy < heavy.size and heavy[next_heavy] < start:
@@ -182,8 +208,9 @@ def update_rows(
         at = normal_starts[row] - normal_starts[start] if draw else 0
         if draw and normal_starts[row + 1] - normal_starts[row] > d:
             solved = draw_low_row(
-                lo, hi, partners, targets, whitened, expected, root, d, mean, turn_back, normals,
-                at, system, tile, across, space, out, row,
+                lo, hi, partners, targets, whitened_flat, whitened.shape[1], expected, root, d,
+                mean, turn_flat, normals, at, system, tile, across, white, theta, inverse, right,
+                x, dots, scratch, out, row,
             )  # fmt: skip
         else:
             simd.copy_vectors(system, 0, prior_flat, 0, n_prior)
@@ -196,10 +223,24 @@ def update_rows(
                 next_heavy += 1
             else:
                 _add_ratings(
-                    lo, hi, partners, targets, packed, offsets, root, k, has_bias, system, ld,
-                    tile, beside, sums,
+                    lo, hi, partners, targets, flat, width, offsets, root, k, has_bias, system,
+                    ld, tile, beside, sums,
                 )  # fmt: skip
-            solved = _solve(system, ld, d, normals, at, draw, space, out, row)
-        if not solved and failed < 0:
-            failed = row
+            if side_by_side:
+                lanes.put(system, ld, d, normals, at, draw, filled, batch, diagonal, noise)
+                waiting[filled] = row
+                filled += 1
+                if filled == waiting.size:
+                    failed = _solve_batch(
+                        batch, diagonal, noise, roots, kept, d, waiting, filled, out, failed
+                    )
+                    filled = 0
+                continue
+            solved = _solve(
+                system, ld, d, normals, at, draw, inverse, right, x, dots, scratch, out, row
+            )
+        if not solved:
+            failed = row if failed < 0 else min(row, failed)
+    if filled > 0:
+        failed = _solve_batch(batch, diagonal, noise, roots, kept, d, waiting, filled, out, failed)
     return failed

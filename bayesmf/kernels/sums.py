@@ -7,7 +7,7 @@ import numpy as np
 from bayesmf.kernels import simd
 from bayesmf.kernels.compiling import compiled
 from bayesmf.kernels.dense import buffer
-from bayesmf.kernels.simd import VECTOR_BYTES
+from bayesmf.kernels.vectors import VECTOR_BYTES
 
 AHEAD = 16
 """Partners are asked for so many ratings before they are read."""

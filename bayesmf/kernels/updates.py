@@ -91,8 +91,8 @@ class Update(NamedTuple):
             rows.update_rows(
                 block.start, block.stop, side.indptr, side.partners, data.targets,
                 self.partners.packed, self.partners.offsets, self.root, self.partners.n_factors,
-                self.has_bias, self.prior, self.weigh_prior, self.heavy, self.heavy_sums,
-                normals, data.normal_starts, *self.low, out,
+                self.has_bias, self.prior, self.weigh_prior, data.side_by_side, self.heavy,
+                self.heavy_sums, normals, data.normal_starts, *self.low, out,
             )
         )  # fmt: skip
 

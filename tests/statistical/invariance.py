@@ -109,9 +109,10 @@ CASES = {
         Case("numpy", small(1, True), engine="numpy"),
         Case("numpy, no biases", small(2, False, FIXED, STRONG), engine="numpy"),
         # Thirteen coordinates: a Cholesky factor of two panels, the second of them not whole.
-        Case("two panels", small(13, False, LEARNED, STRONG)),
+        Case("two panels", small(13, False, LEARNED, STRONG), path="one by one"),
+        Case("one by one", small(2, False, LEARNED, STRONG), path="one by one"),
         Case("single precision", small(1, True), dtype="float32"),
-        Case("single precision, two panels", small(12, True), dtype="float32"),
+        Case("two panels, single precision", small(12, True), dtype="float32", path="one by one"),
         # "low": rows with few ratings, drawn in the space of these.
         Case("low", small(2, True, LEARNED, STRONG), path=LOW),
         Case("low, single precision", small(1, True), dtype="float32", path=LOW),
@@ -130,6 +131,7 @@ TESTED = (
     ("many blocks", "user_rows"),
     ("numpy, no biases", "user_rows"),
     ("two panels", "user_rows"),
+    ("one by one", "user_rows"),
     *(("single precision", part) for part in PARTS),
     ("low", "user_rows"),
     ("low", "item_rows"),

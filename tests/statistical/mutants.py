@@ -42,6 +42,7 @@ class Mutant(NamedTuple):
 CONDITIONALS, SAMPLER = "gibbs/conditionals.py", "gibbs/sampler.py"
 ENGINES, UPDATES = "gibbs/engines.py", "kernels/updates.py"
 ROWS, LOW, DENSE = "kernels/rows.py", "kernels/low_degree.py", "kernels/dense.py"
+LANES = "kernels/lanes.py"
 STUDY = "no biases, K=2, fixed strength"
 """The study that calibration mutants meet: its scale of 0.5 shows what was not brought back."""
 
@@ -205,7 +206,7 @@ MUTANTS = (
         "            system[a * ld + d] += normals[at + a]\n"
         "    draw = False\n"
         "    if not factor(system, ld, d, inverse, scratch):\n        return False\n",
-        "no biases", "user_rows",
+        "one by one", "user_rows",
     ),
     Mutant(
         "reference_cholesky_transposed",
@@ -251,7 +252,28 @@ MUTANTS = (
         "cholesky_corner", "pivots of the last, short panel without their own rows' part", DENSE,
         "pivot -= p[k * p_ld + i] * p[k * p_ld + i]",
         "pivot -= 0.0",
+        "one by one", "user_rows",
+    ),
+    Mutant(
+        "lanes_mixed_up", "rows solved side by side that all take the first lane's solution", ROWS,
+        "lanes.take(batch, d, lane, out, row)",
+        "lanes.take(batch, d, 0, out, row)",
         "learned", "user_rows",
+    ),
+    Mutant(
+        "lanes_row_forgotten", "side by side, rows of U that do not know of the row before them",
+        LANES,
+        "for i in range(k + 1, d):",
+        "for i in range(k + 2, d):",
+        "learned", "user_rows",
+    ),
+    Mutant(
+        "lanes_noise_solved_twice", "side by side, noise through P^-1 in the place of U^-1", LANES,
+        "noise[i * lanes + lane] = normals[at + i] if draw else 0.0",
+        "noise[i * lanes + lane] = 0.0\n"
+        "        if draw:\n"
+        "            batch[(i * (d + 1) + d) * lanes + lane] += normals[at + i]",
+        "no biases", "user_rows",
     ),
     Mutant(
         "later_panels_forgotten", "a row solved without the coordinates of later panels", DENSE,

@@ -146,9 +146,11 @@ def _cases() -> str:
                 if isinstance(model.alpha, GammaPrior)
                 else f"{model.alpha:g}",
                 case.engine,
+                case.dtype,
+                case.path or "usual",
             ]
         )
-    header = ["case", "table", "K", "biases", "ν0 of users", "w", "α", "engine"]
+    header = ["case", "table", "K", "biases", "ν0 of users", "w", "α", "engine", "type", "rows"]
     return table(header, lines, 2)
 
 

@@ -24,12 +24,15 @@ class Path(NamedTuple):
         Rows with at most so many ratings a coordinate are drawn in the space of their ratings.
     heavy : int
         Rows with more ratings are summed up in segments.
+    side_by_side : int
+        Rows of up to so many coordinates are solved in the lanes of vectors.
     degrees : tuple of int
         Ratings of the rows of the closed forms' world.
     """
 
     low_share: float = 0.0
     heavy: int = 10**6
+    side_by_side: int = 10**6
     degrees: tuple[int, ...] = DEGREES
 
 
@@ -37,7 +40,8 @@ PATHS = {
     "": Path(),
     "in the space of ratings": Path(low_share=math.inf, degrees=(40, 0, 17, 1, 16, 7, 9, 8, 3)),
     "in segments": Path(heavy=100),
-    "mixed": Path(low_share=1.0, heavy=100),
+    "one by one": Path(side_by_side=0),
+    "mixed": Path(low_share=1.0, heavy=100, side_by_side=8),
 }
 
 
@@ -47,6 +51,7 @@ def path_forced(blocks: Any, path: Path) -> AbstractContextManager[Any]:
     share = path.low_share
     stack.enter_context(mock.patch.dict(blocks.LOW_DEGREE, float32=share, float64=share))
     stack.enter_context(mock.patch.multiple(blocks, HEAVY_RATINGS=path.heavy, HEAVY_SHARE=0.0))
+    stack.enter_context(mock.patch.object(blocks, "SIDE_BY_SIDE", path.side_by_side))
     # The rule asks whether whitening pays, which here it need not.
     stack.enter_context(mock.patch.object(blocks, "WHITEN_COST", -math.inf))
     return stack

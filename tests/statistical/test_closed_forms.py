@@ -11,7 +11,7 @@ import pytest
 from bayesmf.gibbs import conditionals
 from bayesmf.gibbs.engines import ENGINES
 from bayesmf.kernels import rows as kernels
-from bayesmf.kernels import simd
+from bayesmf.kernels import vectors
 from bayesmf.model import GammaPrior, NormalWishart
 from tests.statistical.closed_forms import CHECKS
 from tests.statistical.closed_forms_rows import (
@@ -36,8 +36,8 @@ def test_every_path_is_taken():
     assert {n % 8 for n in DEGREES} >= {0, 1, 7}
     assert max(DEGREES) > 2 * kernels.TILE
     # Last panels of every kind: whole, by vectors, by single numbers; several panels and one.
-    assert {d % simd.PANEL for d, _ in SHAPES} >= {0, 1, simd.PANEL - 2}
-    assert max(d for d, _ in SHAPES) > 2 * simd.VECTOR_BYTES // 4
+    assert {d % vectors.PANEL for d, _ in SHAPES} >= {0, 1, vectors.PANEL - 2}
+    assert max(d for d, _ in SHAPES) > 2 * vectors.VECTOR_BYTES // 4
     assert (1, True) in SHAPES  # a bias and no factor
     later_is_shorter = [a > b for a, b in pairwise(DEGREES)]
     assert any(later_is_shorter)

@@ -1,4 +1,4 @@
-"""Invariance and calibration at five times their size, and every fault before every kind of test.
+"""Invariance and calibration at three times their size, and every fault before every kind of test.
 
 `make verify`, which writes docs/verification.md:
 
@@ -64,7 +64,7 @@ from tests.statistical.uniformity import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-BATCHES = 5
+BATCHES = 3
 """Runs of REPLICATES worlds, with seeds of their own, that one test of invariance takes."""
 DATA_SETS = 1000
 MUTANT_DATA_SETS = 100
