@@ -180,7 +180,7 @@ def _fit(
     settings = Settings(rank, biases, weighted, center, sweeps, settled, seed)
     fits = 1
     with (
-        ThreadPoolExecutor(cores) as pool,
+        ThreadPoolExecutor(max(1, cores - 1)) as pool,  # this thread works too
         Progress([function], 1, show=progressbar, unit="fits") as progress,
     ):
         executor = pool if cores > 1 else None

@@ -78,9 +78,9 @@ class Chain:
 
 
 def worker_threads(chains: int, cores: int) -> tuple[int, int]:
-    """Threads that run chains, and threads for row blocks (0 when none is to spare)."""
+    """Threads that run chains, and the rest, which help them with blocks of rows."""
     workers = min(chains, cores)
-    return workers, cores if cores > workers else 0
+    return workers, cores - workers
 
 
 def block_executor(chains: int, cores: int) -> ThreadPoolExecutor | None:

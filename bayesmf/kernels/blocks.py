@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import count, pairwise
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -191,19 +192,24 @@ def over_blocks[B, R](
     if executor is None or len(blocks) <= 1:
         return [function(number, block) for number, block in enumerate(blocks)]
     results: list[R] = [None] * len(blocks)  # type: ignore[list-item]
-    numbers = count()  # its next() is atomic
+    numbers, failed = count(), Event()  # next() of a count is atomic
 
     def work() -> None:
-        while (number := next(numbers)) < len(blocks):
-            results[number] = function(number, blocks[number])
+        while not failed.is_set() and (number := next(numbers)) < len(blocks):
+            try:
+                results[number] = function(number, blocks[number])
+            except BaseException:
+                failed.set()
+                raise
 
     helpers = min(executor._max_workers, len(blocks) - 1)  # type: ignore[attr-defined]  # noqa: SLF001
     futures = [executor.submit(work) for _ in range(helpers)]
     try:
         work()
     finally:
-        # Also after an error: no thread may still write when the caller goes on.
-        errors = [future.exception() for future in futures]
+        # Also after an error: no thread may still write when the caller goes on. One that has not
+        # begun, since other chains use the pool, has nothing left to do.
+        errors = [future.exception() for future in futures if not future.cancel()]
     for error in errors:
         if error is not None:
             raise error

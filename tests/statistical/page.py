@@ -66,6 +66,7 @@ def text(results: dict[str, Any]) -> str:
         n_own=sum(row["own"] is not None and row["own"]["power"] > SURE for row in killed),
         least_power=_percent(min(row["own"]["power"] for row in killed if row["own"])),
         big_replicates=f"{invariance[0]['replicates']:,}",
+        mutant_replicates=f"{killed[0]['replicates']:,}",
         cases=_cases(),
         invariance=_invariance(invariance),
         n_raw=f"{len(raw):,}",

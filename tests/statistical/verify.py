@@ -1,4 +1,4 @@
-"""Invariance and calibration at three times their size, and every fault before every kind of test.
+"""Invariance and calibration at several times their size; every fault before every kind of test.
 
 `make verify`, which writes docs/verification.md:
 
@@ -6,6 +6,7 @@
     python -m tests.statistical.verify calibration   one part of it, then the page
     python -m tests.statistical.verify --quick       a smoke test: tiny sizes, nothing written
     python -m tests.statistical.verify --seed 7      with random numbers of one's own
+    python -m tests.statistical.verify --batches 1   invariance at its usual size
 
 Each part leaves its numbers in results/; the page is made of them by `page`. The exit status says
 whether everything held.
@@ -64,8 +65,10 @@ from tests.statistical.uniformity import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-BATCHES = 3
+BATCHES = 5
 """Runs of REPLICATES worlds, with seeds of their own, that one test of invariance takes."""
+MUTANT_REPLICATES = 8_000
+"""Worlds that show how far a fault moves things; the power that follows is of REPLICATES."""
 DATA_SETS = 1000
 MUTANT_DATA_SETS = 100
 SEED = 20_240_000
@@ -74,19 +77,19 @@ SEED = 20_240_000
 Numbers = list[dict[str, Any]]
 
 
-def invariance(quick: bool, seed: int) -> Numbers:
+def invariance(quick: bool, seed: int, sizes: int) -> Numbers:
     """Every case, as whole sweeps and block by block."""
     tasks = [(name, part) for part in ("sweep", *PARTS) for name in CASES]
-    return in_processes(partial(_invariance, quick, seed), tasks, "invariance")
+    return in_processes(partial(_invariance, quick, seed, sizes), tasks, "invariance")
 
 
-def _invariance(quick: bool, start: int, task: tuple[str, str]) -> dict[str, Any]:
+def _invariance(quick: bool, start: int, sizes: int, task: tuple[str, str]) -> dict[str, Any]:
     name, part = task
     case, replicates = CASES[name], 200 if quick else REPLICATES
     batches: list[Values] = []
     others: list[Values] = []
     moved = True
-    for seed in range(start, start + BATCHES):
+    for seed in range(start, start + sizes):
         before, after = run(case, part, replicates=replicates, seed=seed)
         moved &= changed(before, after) == expected_changes(case, part)
         batches.append(functionals(after, case.setting))
@@ -94,7 +97,7 @@ def _invariance(quick: bool, start: int, task: tuple[str, str]) -> dict[str, Any
     found = p_values(_joined(batches), _joined(others), case.setting)
     worst, p = adjusted(found)
     return {
-        "case": name, "part": part, "replicates": BATCHES * replicates, "functionals": len(found),
+        "case": name, "part": part, "replicates": sizes * replicates, "functionals": len(found),
         "worst": worst, "p": p, "moved": moved, "p_values": sorted(found.values()),
         "held": moved and p > FALSE_FAILURE_RATE,
     }  # fmt: skip
@@ -104,13 +107,13 @@ def _joined(batches: list[Values]) -> Values:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def mutants(quick: bool, seed: int) -> Numbers:
+def mutants(quick: bool, seed: int, _: int) -> Numbers:
     """Every fault before every kind of test."""
     return in_processes(partial(_mutant, quick, seed), MUTANTS, "mutants")
 
 
 def _mutant(quick: bool, seed: int, mutant: Mutant) -> dict[str, Any]:
-    replicates = 400 if quick else REPLICATES
+    replicates = 400 if quick else MUTANT_REPLICATES
     with tempfile.TemporaryDirectory() as folder, planted(mutant, Path(folder)) as package:
         forms = [name for name, check in CHECKS.items() if _fails(check, package)]
         case = CASES[mutant.case or "learned"]
@@ -127,7 +130,8 @@ def _mutant(quick: bool, seed: int, mutant: Mutant) -> dict[str, Any]:
     }
     return {
         "name": mutant.name, "fault": mutant.fault, "closed_forms": forms, "stands_still": still,
-        "case": mutant.case, "part": mutant.part, "own": own, "sweep": sweep, "calibration": ranks,
+        "replicates": replicates, "case": mutant.case, "part": mutant.part, "own": own,
+        "sweep": sweep, "calibration": ranks,
         "held": seen[mutant.check],
     }  # fmt: skip
 
@@ -153,7 +157,7 @@ def _ranks(package: str, quick: bool, seed: int) -> dict[str, Any]:
     return {"worst": worst, "p": p}
 
 
-def calibrate(quick: bool, seed: int) -> Numbers:
+def calibrate(quick: bool, seed: int, _: int) -> Numbers:
     """Every study of fits, and its figures."""
     data_sets = 6 if quick else DATA_SETS
     tasks = list(calibration.CASES)
@@ -206,11 +210,12 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", choices=[*STAGES, []], help="all by default")
     parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written")
     parser.add_argument("--seed", type=int, default=SEED, help="of all random numbers")
+    parser.add_argument("--batches", type=int, default=BATCHES, help="of worlds, for invariance")
     arguments = parser.parse_args()
     held, console = True, Console()
     for name in arguments.parts or STAGES:
         start = time.perf_counter()
-        rows = STAGES[name](arguments.quick, arguments.seed)
+        rows = STAGES[name](arguments.quick, arguments.seed, arguments.batches)
         held &= all(row["held"] for row in rows)
         minutes = math.ceil((time.perf_counter() - start) / 6) / 10
         date = dt.datetime.now(dt.UTC).date().isoformat()
