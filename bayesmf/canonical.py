@@ -35,15 +35,14 @@ def effects(
     user_mean: np.ndarray,
     item_mean: np.ndarray,
     has_bias: bool,
-    center: float = 0.0,
 ) -> Effects:
-    """Intercept and effects of some rows (n, D), with the mean rows (D,) of both sides.
+    """Intercept, less the centre, and effects of some rows (n, D), given both mean rows (D,).
 
     A row is its factors, and its bias as last coordinate where there is one.
     """
     # What a row is multiplied by in its effect: the other side's mean factors, and 1 for the bias.
     for_users, for_items = item_mean.copy(), user_mean.copy()
-    intercept = center
+    intercept = 0.0
     if has_bias:
         intercept += float(user_mean[-1] + item_mean[-1])
         for_users[-1] = for_items[-1] = 1.0

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float64")
 FAR = 1e4
-"""How far from 1 the working scale, the noise and the centre may be for single precision, which
-has seven digits: three are then left below the noise."""
+"""How far from 1 sizes on the working scale may be for single precision, which has seven digits:
+three are then left below the noise."""
 
 
 def fit_bpmf(
@@ -76,8 +76,8 @@ def fit_bpmf(
     dtype : {"float32", "float64"}, optional
         Type in which users' and items' rows are drawn; hyperparameters, the noise precision and
         sums over all ratings are float64 in both. By default float32, in which nothing that can be
-        tested differs and which is nearly twice as fast, and float64 where `center`, `scale` or
-        `alpha` are so far from the ratings that rounding would show.
+        tested differs and which is nearly twice as fast, and float64 where `center`, `scale`,
+        `alpha` or the prior mean are so far from the ratings that rounding would show.
     prior : NormalWishart, optional
         Prior of the rows' means and precisions; by default its strength is learned.
     alpha : float or GammaPrior, optional
@@ -95,7 +95,7 @@ def fit_bpmf(
     cores : int, optional
         Threads; by default all that the process may use. Never changes a result.
     random_seed : int, optional
-        Non-negative. The same seed, data and versions give the same bits.
+        Non-negative. The same seed, data, versions and kind of processor give the same bits.
     test : DataFrame or Ratings, optional
         Held-out ratings, whose RMSE under each chain's running mean is kept for every draw in
         `sample_stats`.
@@ -117,7 +117,8 @@ def fit_bpmf(
     ValueError, TypeError
         For wrong arguments or data, before any work starts.
     FloatingPointError, numpy.linalg.LinAlgError
-        If a prior so extreme that floats do not hold it makes draws that are not finite.
+        If draws are not finite or a row's precision is lost to rounding: the prior is too extreme,
+        or nearly noise-free ratings need ``dtype="float64"``.
     KeyboardInterrupt
         If interrupted before every chain has a draw. Later, an interrupt keeps what was drawn.
 
@@ -203,8 +204,9 @@ def _choose_dtype(
     """Single precision unless it would show; an error where it would and was asked for."""
     sd, size = data.sd / working.scale, abs(data.mean - working.center) / working.scale
     far = {"an sd": sd, "a mean": size / sd, "an inverse sd": 1 / sd}
-    if isinstance(model.alpha, float):
-        far |= {"noise of sd": model.alpha**-0.5, "noise of precision": model.alpha}
+    alpha = model.alpha if isinstance(model.alpha, float) else model.alpha.mean
+    far |= {"noise of sd": alpha**-0.5, "noise of precision": alpha}
+    far |= {"a prior mean of size": abs(model.prior.mu0)}
     for what, value in far.items():
         if value > FAR:
             if dtype == "float32":

@@ -35,7 +35,8 @@ class Rows(NamedTuple):
     def scores(self, users: np.ndarray) -> np.ndarray:
         """Means over draws (n_users, n_items) for some users (codes) and all items."""
         n_draws, n_items, k = self.item_factors.shape
-        draws_at_once = max(1, SCORES_BYTES // (self.item_factors.itemsize * n_items * max(k, 1)))
+        rows = max(n_items, len(users))
+        draws_at_once = max(1, SCORES_BYTES // (self.item_factors.itemsize * rows * max(k, 1)))
         total = np.zeros((len(users), n_items))
         for first in range(0, n_draws, draws_at_once):
             part = slice(first, min(first + draws_at_once, n_draws))

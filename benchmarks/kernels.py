@@ -153,7 +153,7 @@ def _count(work: Callable[[int], object], seconds: float) -> int:
 
 
 def bars(numbers: Numbers) -> list[Bar]:
-    """The micro-kernel beside plain loops: four times, as the prototype was."""
+    """The micro-kernel beside plain loops."""
     found = []
     for dtype, ranks in numbers["rates"].items():
         rank = max(ranks, key=int)

@@ -54,8 +54,8 @@ def _draw(ax: Axes, numbers: Numbers) -> None:
     from bayesmf.plots.style import BLUE, GREEN, VERMILLION, grid
 
     lines = (
-        Line("float32" + DENSE, "bayesmf, float32", BLUE, "o", "-"),
-        Line("float64" + DENSE, "bayesmf, float64", VIOLET, "s", "-"),
+        Line("float32" + DENSE, "bayesmf, float32*", BLUE, "o", "-"),
+        Line("float64" + DENSE, "bayesmf, float64*", VIOLET, "s", "-"),
         Line("LensKit", "LensKit ALS, float32", GREEN, "^", "--"),
         Line("SMURFF", "SMURFF, float64", VERMILLION, "D", "--"),
     )

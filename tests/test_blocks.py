@@ -1,12 +1,14 @@
 """How a side is cut up: blocks, segments of heavy rows, the way each row is drawn, threads."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import bayesmf
+from bayesmf.gibbs.chains import worker_threads
 from bayesmf.kernels import blocks
 from bayesmf.kernels.blocks import (
     SideData,
@@ -94,11 +96,30 @@ def test_an_error_in_any_thread_comes_out_and_nothing_goes_on():
             running.append(number)
         if number == 5:
             raise ArithmeticError("block 5")
+        time.sleep(0.001)
 
-    with ThreadPoolExecutor(3) as pool, pytest.raises(ArithmeticError, match="block 5"):
-        over_blocks(work, list(range(1000)), pool)
-    # The others stop when they ask for their next block, and none is left running.
-    assert len(running) < 1000
+    with ThreadPoolExecutor(3) as pool:
+        with pytest.raises(ArithmeticError, match="block 5"):
+            over_blocks(work, list(range(1000)), pool)
+        ended = len(running)
+        time.sleep(0.05)
+        # The others stop when they ask for their next block, and none is left running.
+        assert ended == len(running) < 1000
+
+
+def test_a_pool_that_others_use_is_not_waited_for():
+    free = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(free.wait)
+        assert over_blocks(lambda number, _: number, list(range(20)), pool) == list(range(20))
+        free.set()
+
+
+@pytest.mark.parametrize(
+    ("chains", "cores", "threads"), [(1, 1, (1, 0)), (1, 2, (1, 1)), (2, 3, (2, 1)), (4, 2, (2, 0))]
+)
+def test_no_more_threads_than_cores(chains, cores, threads):
+    assert worker_threads(chains, cores) == threads
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -110,6 +131,8 @@ def test_threads_change_no_bit_on_any_path(monkeypatch, dtype):
     ratings = bayesmf.simulate(300, 80, 6000, activity_sd=1.2, random_seed=3).ratings
     degrees = np.diff(ratings.by_item.indptr)
     assert degrees.max() > 150
+    data = SideData.build(ratings.by_user, np.zeros(len(ratings), dtype), 25, ratings.n_items)
+    assert data.normal_starts[-1] > 25 * ratings.n_users  # some rows are drawn the other way
     trees = [
         bayesmf.fit_bpmf(
             ratings, n_factors=24, chains=1, tune=2, draws=4, cores=cores, random_seed=2,

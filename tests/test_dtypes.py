@@ -31,6 +31,8 @@ def test_single_precision_is_the_default(ratings):
         ({"scale": 1e6}, "an inverse sd of"),
         ({"alpha": 1e9}, "noise of precision"),
         ({"alpha": 1e-10}, "noise of sd"),
+        ({"alpha": bayesmf.GammaPrior(1e9, 1.0)}, "noise of precision"),
+        ({"prior": bayesmf.NormalWishart(mu0=1e5)}, "a prior mean of size"),
     ],
 )
 def test_double_precision_is_taken_where_rounding_would_show(ratings, far, what):
@@ -46,8 +48,8 @@ def test_other_types_are_refused(ratings, bad):
 
 
 def test_both_tell_the_same(ratings):
-    """Their random numbers differ, so that means differ by Monte Carlo error: here about 0.05 sd,
-    and the standard error of the mean of squares of 500 correlated cells is below a tenth of it."""
+    """Their random numbers differ, so that means differ by Monte Carlo error, about 0.05 sd here:
+    the bounds are three times that, for averages over 500 cells."""
     single, double = (
         bayesmf.fit_bpmf(ratings, **RUN | {"tune": 300, "draws": 2000}, dtype=dtype)
         for dtype in ("float32", "float64")

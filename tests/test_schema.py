@@ -192,12 +192,12 @@ def test_canonical_form_keeps_the_interaction():
 
     def split(U, V, b, c):
         users, items = np.column_stack([U, b]), np.column_stack([V, c])
-        return effects(users, items, users.mean(axis=0), items.mean(axis=0), True, 1.5)
+        return effects(users, items, users.mean(axis=0), items.mean(axis=0), True)
 
     moved, plain = split((U @ A) + e, V2, b, c - V2 @ e), split(U, V, b, c)
     left, right = U - U.mean(axis=0), V - V.mean(axis=0)
     whole = plain.intercept + plain.user_effect[:, None] + plain.item_effect + left @ right.T
-    np.testing.assert_allclose(whole, 1.5 + U @ V.T + b[:, None] + c, atol=1e-9)
+    np.testing.assert_allclose(whole, U @ V.T + b[:, None] + c, atol=1e-9)
     np.testing.assert_allclose(plain.user_effect.sum(), 0, atol=1e-9)
     np.testing.assert_allclose(moved.intercept, plain.intercept, atol=1e-9)
     np.testing.assert_allclose(moved.user_effect, plain.user_effect, atol=1e-9)

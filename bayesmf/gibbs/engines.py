@@ -58,6 +58,9 @@ class Residuals(NamedTuple):
     has_bias: bool
 
 
+HINT = {4: " in float32: try dtype='float64'", 8: ""}
+"""What a user can do, by bytes of a number."""
+
 type DrawBlock = Callable[[range, np.ndarray, np.ndarray], None]
 """Draw the rows of a block from its standard normals, writing into an array of all rows."""
 
@@ -154,7 +157,9 @@ def _numba_drawer(task: RowTask, executor: Executor | None) -> DrawBlock:
     def draw(block: range, normals: np.ndarray, out: np.ndarray) -> None:
         failed = update.block(block, normals, out)
         if failed >= 0:
-            raise np.linalg.LinAlgError(f"the precision of row {failed} is not positive definite")
+            raise np.linalg.LinAlgError(
+                f"the precision of row {failed} is not positive definite{HINT[out.dtype.itemsize]}"
+            )
 
     return draw
 

@@ -15,7 +15,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Executor
+    from concurrent.futures import Executor, Future
 
     from bayesmf.model import WorkingScale
     from bayesmf.ratings import Ratings, Side
@@ -187,7 +187,8 @@ def over_blocks[B, R](
     """Call `function(number, block)` for every block; results in the order of blocks.
 
     The calling thread works too. Threads take the next block when they are done with one, so that
-    no thread waits for another but at the end.
+    no thread waits for another but at the end. After an error no new block is begun; of several
+    errors the one that comes out depends on the threads.
     """
     if executor is None or len(blocks) <= 1:
         return [function(number, block) for number, block in enumerate(blocks)]
@@ -203,9 +204,13 @@ def over_blocks[B, R](
                 raise
 
     helpers = min(executor._max_workers, len(blocks) - 1)  # type: ignore[attr-defined]  # noqa: SLF001
-    futures = [executor.submit(work) for _ in range(helpers)]
+    futures: list[Future[None]] = []
     try:
+        futures += [executor.submit(work) for _ in range(helpers)]
         work()
+    except BaseException:
+        failed.set()
+        raise
     finally:
         # Also after an error: no thread may still write when the caller goes on. One that has not
         # begun, since other chains use the pool, has nothing left to do.

@@ -201,9 +201,9 @@ def update_rows(
     )
     failed = -1
     next_heavy = 0
-    while next_heavy < heavy.size and heavy[next_heavy] < start:
-        next_heavy += 1
     for row in range(start, stop):
+        while next_heavy < heavy.size and heavy[next_heavy] < row:
+            next_heavy += 1
         lo, hi = indptr[row], indptr[row + 1]
         at = normal_starts[row] - normal_starts[start] if draw else 0
         if draw and normal_starts[row + 1] - normal_starts[row] > d:
@@ -220,7 +220,6 @@ def update_rows(
             if next_heavy < heavy.size and heavy[next_heavy] == row:
                 for a in range(prior.size):
                     system[a] += heavy_sums[next_heavy, a]
-                next_heavy += 1
             else:
                 _add_ratings(
                     lo, hi, partners, targets, flat, width, offsets, root, k, has_bias, system,

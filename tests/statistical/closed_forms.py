@@ -62,9 +62,7 @@ def build_data(package: str, n_factors: int, has_bias: bool) -> Any:
     built = module.Data.build(small_table(), WorkingScale(2.75, 1.5), n_factors, has_bias)
     sides = []
     for data in (built.users, built.items):
-        # Writable like the other side's, so that the kernels are compiled for one kind of array.
-        side = data.side._replace(partners=data.side.partners.copy())
-        sides.append(data._replace(side=side, blocks=module.row_blocks(side, 50)))
+        sides.append(data._replace(blocks=module.row_blocks(data.side, 50)))
         assert len(sides[-1].blocks) > 2
     return module.Data(*sides, has_bias)
 

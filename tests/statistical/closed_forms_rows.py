@@ -34,6 +34,8 @@ ENGINE_NAMES = ("numba", "numpy")
 SHAPES = tuple((d, has_bias) for d in (1, 2, 3, 4, 5, 8, 14, 33) for has_bias in (False, True))
 """Coordinates D and whether the last is a bias: no factor but a bias, one panel of a Cholesky
 factor and several, and last panels that are whole, nearly whole, and a single row."""
+LARGE_SHAPES = ((65, True), (129, False))
+"""Many panels, and every way to go through the vectors of a row; for the engines to agree on."""
 UNTOUCHED = -7.25
 
 
@@ -233,7 +235,7 @@ def check_engine_moments(engine: str, path: Path, package: str) -> None:
 
 def check_engines_agree(path: Path, package: str) -> None:
     """The same normals give the same rows, whichever engine turns them into draws."""
-    for d, has_bias in SHAPES:
+    for d, has_bias in (*SHAPES, *LARGE_SHAPES):
         world = row_world(d, has_bias, path.degrees)
         compiled, reference = (
             Drawn.by(package, engine, world, path) for engine in ("numba", "numpy")
