@@ -23,10 +23,10 @@ SETTINGS: dict[str, Any] = {
     "tune": 500,
     "draws": 1_000,
     "threads": 2,
-    "repeats": 5,
+    "repeats": 3,
     # Of the processes that compile, or load; the first rank is the one that compiles.
     "ranks": [10, 8, 33, 64],
-    "fresh": 3,
+    "fresh": 2,
 }
 QUICK: dict[str, Any] = {"tune": 5, "draws": 10, "repeats": 1, "fresh": 1, "ranks": [10, 33]}
 DTYPES = ("float32", "float64")
