@@ -248,8 +248,8 @@ def changed(before: Worlds, after: Worlds) -> set[str]:
             old, new = (getattr(getattr(worlds, side), part) for worlds in (before, after))
             moved = (old != new).reshape(len(old), -1)
             if moved.any():
-                # In single precision one number in ten million is what it was by chance.
-                assert moved.mean() > 1 - 1e-5, f"{side} {part} moved in part"
+                # In single precision a number in a million is what it was by chance.
+                assert moved.mean() > 1 - 1e-4, f"{side} {part} moved in part"
                 names.add(f"{side} {part}")
     if (before.alpha != after.alpha).any():
         assert (before.alpha != after.alpha).all()
