@@ -164,8 +164,7 @@ def fit_bpmf(
         engine = ENGINES[backend]._replace(executor=executor)
         recorder = Recorder(
             data, model, working, chains=chains, draws=plan.draws, memory_budget=budget,
-            probes=choose_probes(data, probe), test=held_out, moments=engine.moments,
-            function=function,
+            probes=choose_probes(data, probe), test=held_out, function=function,
         )  # fmt: skip
         prepared = Data.build(data, working, model.n_factors, model.biases, dtype)
         step = build_step(prepared, model, engine)

@@ -27,11 +27,13 @@ def side(degrees) -> Side:
 
 def test_rows_go_through_their_ratings_where_it_saves_work():
     few = np.full(10_000, 20)
-    # 20 ratings are less than half of 65 coordinates, and more than half of 33.
+    # 20 ratings are less than a third of 65 coordinates, and more than a third of 49.
     assert low_degree_limit(few, 65, 3000, np.dtype(np.float32)) == 20
-    assert low_degree_limit(few, 33, 3000, np.dtype(np.float32)) == 0
+    assert low_degree_limit(few, 49, 3000, np.dtype(np.float32)) == 0
     data = SideData.build(side(few), np.zeros(200_000, np.float32), 33, 3000)
-    assert data.n_normals(range(10_000)) == 33 * 10_000
+    assert data.normals_of(range(10_000)) == (0, 33 * 10_000)
+    # Small systems are solved side by side all the same.
+    assert low_degree_limit(np.full(10_000, 2), 33, 3000, np.dtype(np.float32)) == 0
 
 
 def test_whitening_must_pay():
@@ -45,7 +47,7 @@ def test_normals_are_counted_by_the_way_a_row_is_drawn():
     data = SideData.build(side(degrees), np.zeros(degrees.sum()), 61, 50)
     expected = 61 + np.where(degrees <= 30, degrees, 0)
     np.testing.assert_array_equal(np.diff(data.normal_starts), expected)
-    assert data.n_normals(range(3, 8)) == expected[3:8].sum()
+    assert data.normals_of(range(3, 8)) == (expected[:3].sum(), expected[:8].sum())
 
 
 def test_heavy_rows_are_few_and_their_segments_cover_them():
@@ -131,11 +133,11 @@ def test_threads_change_no_bit_on_any_path(monkeypatch, dtype):
     ratings = bayesmf.simulate(300, 80, 6000, activity_sd=1.2, random_seed=3).ratings
     degrees = np.diff(ratings.by_item.indptr)
     assert degrees.max() > 150
-    data = SideData.build(ratings.by_user, np.zeros(len(ratings), dtype), 25, ratings.n_items)
-    assert data.normal_starts[-1] > 25 * ratings.n_users  # some rows are drawn the other way
+    data = SideData.build(ratings.by_user, np.zeros(len(ratings), dtype), 65, ratings.n_items)
+    assert data.normal_starts[-1] > 65 * ratings.n_users  # some rows are drawn the other way
     trees = [
         bayesmf.fit_bpmf(
-            ratings, n_factors=24, chains=1, tune=2, draws=4, cores=cores, random_seed=2,
+            ratings, n_factors=64, chains=1, tune=2, draws=4, cores=cores, random_seed=2,
             dtype=dtype, progressbar=False,
         ).data
         for cores in (1, 2, 5)

@@ -69,18 +69,19 @@ def test_blocks_cover_rows_evenly(ratings):
 
 def test_streams_are_addressed():
     streams = Streams.of_chain(1, 0)
-    first = streams.generator(3, Purpose.USER_ROWS, 2).standard_normal(5)
-    again = streams.generator(3, Purpose.USER_ROWS, 2).standard_normal(5)
-    np.testing.assert_array_equal(first, again)
-    others = [
-        streams.generator(4, Purpose.USER_ROWS, 2),
-        streams.generator(3, Purpose.ITEM_ROWS, 2),
-        streams.generator(3, Purpose.USER_ROWS, 1),
-        Streams.of_chain(1, 1).generator(3, Purpose.USER_ROWS, 2),
-        Streams.of_chain(2, 0).generator(3, Purpose.USER_ROWS, 2),
+    addresses = [(streams, 3, Purpose.USER_ROWS)] * 2
+    addresses += [
+        (streams, 4, Purpose.USER_ROWS),
+        (streams, 3, Purpose.ITEM_ROWS),
+        (Streams.of_chain(1, 1), 3, Purpose.USER_ROWS),
+        (Streams.of_chain(2, 0), 3, Purpose.USER_ROWS),
     ]
-    for other in others:
-        assert not np.isin(other.standard_normal(5), first).any()
+    for drawn in (
+        [of.generator(*where).standard_normal(5) for of, *where in addresses],
+        [of.normals(7, 12, *where, np.float64) for of, *where in addresses],
+    ):
+        np.testing.assert_array_equal(drawn[0], drawn[1])
+        assert len(np.unique(drawn)) == 5 * (len(addresses) - 1)
 
 
 def test_stream_keys_keep_all_their_bits():

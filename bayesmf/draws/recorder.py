@@ -14,8 +14,6 @@ from bayesmf.canonical import effects, singular_values
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bayesmf.draws.probes import Probes
     from bayesmf.gibbs.sampler import Info, State
     from bayesmf.model import BPMF, WorkingScale
@@ -36,8 +34,6 @@ class Recorder:
     probes : Probes
     test : Pairs, optional
         Held-out ratings; the RMSE of each chain's running mean prediction is kept.
-    moments : callable
-        Mean and centred scatter of rows, from the engine that runs.
     function : str
         Named in errors.
 
@@ -58,11 +54,10 @@ class Recorder:
         memory_budget: int,
         probes: Probes,
         test: Pairs | None,
-        moments: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
         function: str,
     ) -> None:
         self.model, self.scale, self.probes, self.test = model, scale, probes, test
-        self.moments, self.draws = moments, draws
+        self.draws = draws
         n, m, k, d = ratings.n_users, ratings.n_items, model.n_factors, model.n_coordinates
         self.n_ratings = len(ratings)
         per_draw = 4 * (n + m) * d + 8 * (2 * d * (d + 1) + 1)
@@ -129,7 +124,11 @@ class Recorder:
             scale.scale
         )
         keep["train_rmse"][at] = self.train_rmse(info)
-        (user_mean, user_scatter), (item_mean, item_scatter) = map(self.moments, (users, items))
+        assert state.user_moments is not None  # noqa: S101 - a sweep leaves them
+        assert state.item_moments is not None  # noqa: S101
+        (user_mean, user_scatter), (item_mean, item_scatter) = (
+            state.user_moments, state.item_moments,
+        )  # fmt: skip
         found = effects(
             users[probes.effect_users], items[probes.effect_items], user_mean, item_mean,
             self.model.biases,
@@ -191,13 +190,12 @@ class Recorder:
             ("item", state.item_rows, state.item_hyper),
         ):
             out = keep[f"{side}_factors"][kept]
-            # A number of the rows' own type: NumPy would go through float64 for any other.
-            unit = rows.dtype.type(np.sqrt(self.scale.scale))
-            np.multiply(rows[:, :k], unit, out=out, casting="same_kind")
+            # In the rows' own type, so that NumPy need not go through float64.
+            unit = self._unit.astype(rows.dtype)
+            np.multiply(rows[:, :k], unit[:k], out=out, casting="same_kind")
             if self.model.biases:
                 out = keep[f"{side}_bias"][kept]
-                unit = rows.dtype.type(self.scale.scale)
-                np.multiply(rows[:, k], unit, out=out, casting="same_kind")
+                np.multiply(rows[:, k], unit[k], out=out, casting="same_kind")
             keep[f"mu_{side}"][kept] = hyper.mean * self._unit
             keep[f"precision_{side}"][kept] = hyper.precision / np.outer(self._unit, self._unit)
 

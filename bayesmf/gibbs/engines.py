@@ -1,8 +1,8 @@
 """Two engines for the parts of a sweep that touch every rating: NumPy to read, Numba to run.
 
-Both work on blocks of rows, and may be given a thread pool. The blocks, and so the random numbers
-and the order of every sum, depend on the data alone: the bits are the same for any number of
-threads, and the two engines agree to rounding.
+Both work on blocks of rows, and may be given a thread pool. Random numbers belong to rows and the
+order of every sum depends on the data alone: the bits are the same for any number of threads, and
+the two engines agree to rounding.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayesmf.gibbs import conditionals
+from bayesmf.indexing import chunks
 from bayesmf.kernels import sums
-from bayesmf.kernels.blocks import over_blocks
+from bayesmf.kernels.blocks import over_blocks, runs
 from bayesmf.kernels.updates import Partners, prepare
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Residuals(NamedTuple):
     has_bias: bool
 
 
-HINT = {4: " in float32: try dtype='float64'", 8: ""}
-"""What a user can do, by bytes of a number."""
+ROWS_PER_CHUNK = 4096
+"""Rows whose moments one thread adds up at a time."""
 
 type DrawBlock = Callable[[range, np.ndarray, np.ndarray], None]
 """Draw the rows of a block from its standard normals, writing into an array of all rows."""
@@ -81,7 +82,7 @@ class Engine(NamedTuple):
 
     drawer: Callable[[RowTask, Executor | None], DrawBlock]
     errors: Callable[[Residuals], Callable[[range], float]]
-    add_up: Callable[[range, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    add_up: Callable[[slice, np.ndarray], tuple[np.ndarray, np.ndarray]]
     executor: Executor | None = None
 
     def draw_rows(
@@ -92,12 +93,11 @@ class Engine(NamedTuple):
         out = np.empty((data.side.n_rows, task.partner_rows.shape[1]), data.targets.dtype)
         draw = self.drawer(task, self.executor)
 
-        def draw_block(number: int, block: range) -> None:
-            rng = streams.generator(sweep, purpose, number)
-            normals = rng.standard_normal(data.n_normals(block), dtype=data.targets.dtype)
-            draw(block, normals, out)
+        def draw_run(_: int, run: range) -> None:
+            normals = streams.normals(*data.normals_of(run), sweep, purpose, data.targets.dtype)
+            draw(run, normals, out)
 
-        over_blocks(draw_block, data.blocks, self.executor)
+        over_blocks(draw_run, runs(data.blocks, self.executor), self.executor)
         return out
 
     def squared_error(self, of: Residuals) -> float:
@@ -110,14 +110,11 @@ class Engine(NamedTuple):
 
         Parts of the rows are put together by the formula of Chan, Golub & LeVeque (1983).
         """
-        blocks = [
-            range(at, min(at + sums.ROWS_PER_CHUNK, len(rows)))
-            for at in range(0, len(rows), sums.ROWS_PER_CHUNK)
-        ]
+        blocks = tuple(chunks(len(rows), ROWS_PER_CHUNK))
         parts = over_blocks(lambda _, block: self.add_up(block, rows), blocks, self.executor)
         if len(parts) == 1:
             return parts[0]
-        sizes = np.array([len(block) for block in blocks]) / len(rows)
+        sizes = np.array([block.stop - block.start for block in blocks]) / len(rows)
         means = np.array([mean for mean, _ in parts])
         # einsum without BLAS: the order of summation must not depend on a number of threads.
         mean = np.einsum("p,pa->a", sizes, means)
@@ -144,8 +141,8 @@ def _numpy_errors(of: Residuals) -> Callable[[range], float]:
     return error
 
 
-def _numpy_add_up(block: range, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return conditionals.moments(rows[block.start : block.stop])
+def _numpy_add_up(block: slice, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return conditionals.moments(rows[block])
 
 
 def _numba_drawer(task: RowTask, executor: Executor | None) -> DrawBlock:
@@ -157,8 +154,9 @@ def _numba_drawer(task: RowTask, executor: Executor | None) -> DrawBlock:
     def draw(block: range, normals: np.ndarray, out: np.ndarray) -> None:
         failed = update.block(block, normals, out)
         if failed >= 0:
+            hint = " in float32: try dtype='float64'" if out.dtype == np.float32 else ""
             raise np.linalg.LinAlgError(
-                f"the precision of row {failed} is not positive definite{HINT[out.dtype.itemsize]}"
+                f"the precision of row {failed} is not positive definite{hint}"
             )
 
     return draw
@@ -178,7 +176,7 @@ def _numba_errors(of: Residuals) -> Callable[[range], float]:
     return error
 
 
-def _numba_add_up(block: range, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _numba_add_up(block: slice, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     d = rows.shape[1]
     mean, scatter = np.empty(d), np.empty((d, d))
     sums.chunk_moments(block.start, block.stop, rows, mean, scatter)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bayesmf.model import BPMF, SidePrior
 
 
+type Moments = tuple[np.ndarray, np.ndarray]
+
+
 class State(NamedTuple):
     """Everything that a chain is, on the working scale.
 
@@ -41,6 +44,9 @@ class State(NamedTuple):
     squared_error : float
         Sum of squared residuals of the rows when the noise precision was last drawn: a by-product,
         which nothing is drawn from.
+    user_moments, item_moments : (mean, scatter), optional
+        Mean (D,) and centred scatter (D, D) of the rows, where a sweep has left them for the next;
+        without them they are worked out when they are needed.
     """
 
     sweep: int
@@ -50,6 +56,8 @@ class State(NamedTuple):
     item_hyper: Hyper
     alpha: float
     squared_error: float = math.nan
+    user_moments: Moments | None = None
+    item_moments: Moments | None = None
 
 
 class Info(NamedTuple):
@@ -117,30 +125,27 @@ def build_blocks(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
     """
     user_prior, item_prior = side_priors(data, model)
 
-    def hyper(
-        rows: np.ndarray, current: Hyper, prior: SidePrior, rng: np.random.Generator
-    ) -> Hyper:
-        return draw_hyper(engine.moments(rows), len(rows), current, prior, rng)
-
     def user_hyper(state: State, streams: Streams) -> State:
-        rng = streams.generator(state.sweep, Purpose.USER_HYPER)
-        drawn = hyper(state.user_rows, state.user_hyper, user_prior, rng)
+        rng, n = streams.generator(state.sweep, Purpose.USER_HYPER), len(state.user_rows)
+        moments = state.user_moments or engine.moments(state.user_rows)
+        drawn = draw_hyper(moments, n, state.user_hyper, user_prior, rng)
         return state._replace(user_hyper=drawn)
 
     def user_rows(state: State, streams: Streams) -> State:
         task = RowTask(data.users, state.item_rows, data.has_bias, state.alpha, state.user_hyper)
         drawn = engine.draw_rows(task, streams, state.sweep, Purpose.USER_ROWS)
-        return state._replace(user_rows=drawn)
+        return state._replace(user_rows=drawn, user_moments=None)
 
     def item_hyper(state: State, streams: Streams) -> State:
-        rng = streams.generator(state.sweep, Purpose.ITEM_HYPER)
-        drawn = hyper(state.item_rows, state.item_hyper, item_prior, rng)
+        rng, n = streams.generator(state.sweep, Purpose.ITEM_HYPER), len(state.item_rows)
+        moments = state.item_moments or engine.moments(state.item_rows)
+        drawn = draw_hyper(moments, n, state.item_hyper, item_prior, rng)
         return state._replace(item_hyper=drawn)
 
     def item_rows(state: State, streams: Streams) -> State:
         task = RowTask(data.items, state.user_rows, data.has_bias, state.alpha, state.item_hyper)
         drawn = engine.draw_rows(task, streams, state.sweep, Purpose.ITEM_ROWS)
-        return state._replace(item_rows=drawn)
+        return state._replace(item_rows=drawn, item_moments=None)
 
     def noise(state: State, streams: Streams) -> State:
         error = engine.squared_error(
@@ -170,6 +175,10 @@ def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
                 f"The draws of sweep {state.sweep} are not finite (squared error {error:g}, noise "
                 f"precision {alpha:g}): the prior, the centre or the scale is too extreme."
             )
+        state = state._replace(
+            user_moments=engine.moments(state.user_rows),
+            item_moments=engine.moments(state.item_rows),
+        )
         return state, Info(error, 0.5 * (n * math.log(alpha / (2 * math.pi)) - alpha * error))
 
     return step

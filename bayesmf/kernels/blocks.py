@@ -1,24 +1,27 @@
 """The ratings as the kernels read them, cut into blocks of rows that threads can take.
 
-The blocks, the way a row is drawn, and so the random numbers and the order of every sum, depend on
-the data and the model alone.
+The way a row is drawn, its place in the stream of random numbers, and the order of every sum depend
+on the data and the model alone.
 """
 
 from __future__ import annotations
 
 import math
-from itertools import count, pairwise
+from itertools import batched, count, pairwise
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bayesmf.indexing import chunks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Executor, Future
 
+    from bayesmf.indexing import Side
     from bayesmf.model import WorkingScale
-    from bayesmf.ratings import Ratings, Side
+    from bayesmf.ratings import Ratings
 
 RATINGS_PER_BLOCK = 50_000
 """Enough work (half a millisecond and more) to make the cost of handing out a block invisible."""
@@ -26,21 +29,29 @@ RATINGS_PER_BLOCK = 50_000
 FEW_BLOCKS, SMALL_BLOCK = 4, 20_000
 """A small table is cut into four all the same, unless the blocks would be too small to pay."""
 
+BLOCKS_ALONE = 4
+"""Blocks that a lone thread takes at a time: fewer calls, in memory that stays small."""
+
 ROW_WORK = 40
 """What a row costs beside its ratings, in ratings: its Cholesky factor takes about so long."""
 
-RATINGS_PER_COPY = 1_000_000
+SIDE_BY_SIDE = 160
+"""Rows of up to so many coordinates have their systems solved in the lanes of vectors (`lanes.py`).
+Above, these do not fit the second-level cache."""
 
-LOW_DEGREE = {"float32": 0.5, "float64": 0.5}
+LOW_DEGREE = {"float32": 1 / 3, "float64": 1 / 2}
 """Rows with at most so many ratings a coordinate are drawn in the space of their ratings
 (`low_degree.py`), where that is less work."""
+
+LOW_FROM = 40
+"""Rows of fewer coordinates are not: side by side their systems take as little."""
 
 WHITEN_COST = 1.0
 """What whitening one partner counts for, in units of D^2 operations; they must be saved first."""
 
-SIDE_BY_SIDE = 20
-"""Rows of up to so many coordinates have their systems solved in the lanes of vectors (`lanes.py`).
-Above, these do not fit the first-level cache, and a row has enough sums of its own."""
+LOOK_UP = True
+"""Whether partners of one vector are looked up one by one (`lookup.py`), not gathered in tiles as
+wider ones are."""
 
 HEAVY_RATINGS, HEAVY_SHARE = 8192, 1 / 64
 """A row with more ratings than this, and than this share of all, is summed up by several threads:
@@ -73,14 +84,17 @@ class SideData(NamedTuple):
         The ratings of heavy rows, in order.
     side_by_side : bool
         Whether several rows' systems are solved at once.
+    look_up : bool
+        Whether partners of one vector are looked up one by one.
     """
 
     side: Side
     targets: np.ndarray
     blocks: tuple[range, ...]
     normal_starts: np.ndarray
-    segments: tuple[Segment, ...] = ()
-    side_by_side: bool = False
+    segments: tuple[Segment, ...]
+    side_by_side: bool
+    look_up: bool
 
     @classmethod
     def build(
@@ -97,12 +111,12 @@ class SideData(NamedTuple):
         side = side._replace(partners=partners)
         return cls(
             side, targets, row_blocks(side), starts, heavy_segments(side),
-            n_coordinates <= SIDE_BY_SIDE,
+            n_coordinates <= SIDE_BY_SIDE, LOOK_UP,
         )  # fmt: skip
 
-    def n_normals(self, block: range) -> int:
-        """How many standard normals the rows of a block are drawn from."""
-        return int(self.normal_starts[block.stop] - self.normal_starts[block.start])
+    def normals_of(self, block: range) -> tuple[int, int]:
+        """Which of the standard normals of all rows those of a block are drawn from."""
+        return int(self.normal_starts[block.start]), int(self.normal_starts[block.stop])
 
 
 class Data(NamedTuple):
@@ -133,8 +147,7 @@ class Data(NamedTuple):
     ) -> Data:
         """Put ratings on the working scale, once for each side."""
         targets = np.empty(len(ratings), dtype)
-        for at in range(0, len(ratings), RATINGS_PER_COPY):
-            part = slice(at, at + RATINGS_PER_COPY)
+        for part in chunks(len(ratings)):
             targets[part] = (ratings.values[part] - scale.center) / scale.scale
         d = n_factors + has_bias
         by_user, by_item = ratings.by_user, ratings.by_item
@@ -152,6 +165,8 @@ def low_degree_limit(
 
     None, too, where the partners' whitening costs more than such rows save.
     """
+    if n_coordinates < LOW_FROM:
+        return 0
     d = float(n_coordinates)
     share = LOW_DEGREE[np.dtype(dtype).name]
     limit = int(min(share * d, degrees.max(initial=0)))
@@ -179,6 +194,13 @@ def heavy_segments(side: Side) -> tuple[Segment, ...]:
         edges = np.linspace(lo, hi, math.ceil((hi - lo) / longest) + 1).astype(int)
         segments += [Segment(int(row), int(a), int(b)) for a, b in pairwise(edges)]
     return tuple(segments)
+
+
+def runs(blocks: Sequence[range], executor: Executor | None) -> Sequence[range]:
+    """What a thread takes at a time: a block, or a few where no other thread waits for work."""
+    if executor is not None:
+        return blocks
+    return [range(some[0].start, some[-1].stop) for some in batched(blocks, BLOCKS_ALONE)]
 
 
 def over_blocks[B, R](

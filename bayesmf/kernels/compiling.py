@@ -47,6 +47,16 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
     return _JIT(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
 
 
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `inner`, for a function with one caller, whose text it becomes part of before compiling.
+
+    That takes less time than to compile it apart.
+    """
+    return _JIT(inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(
+        function
+    )
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, without the GIL, cached on disk where a disk can be written."""
     theirs = config.CACHE_DIR  # type: ignore[attr-defined]

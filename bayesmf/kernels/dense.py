@@ -8,7 +8,7 @@ padding: what is written there is never read as a result.
 
 from __future__ import annotations
 
-import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba.extending import register_jitable
@@ -16,6 +16,9 @@ from numba.extending import register_jitable
 from bayesmf.kernels import simd
 from bayesmf.kernels.compiling import inner
 from bayesmf.kernels.vectors import PANEL, VECTOR_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ALIGNMENT = 64
 TRIANGLE = PANEL * PANEL
@@ -45,60 +48,39 @@ def buffer(size, like):
     return memory[skip : skip + size]
 
 
-@inner
-def _columns_at_once(left):
-    # Three vectors at a time, but two and two of a last four.
-    return 3 if left >= 3 and left != 4 else min(left, 2)
+@register_jitable
+def pivot_tolerance(itemsize: int) -> float:
+    """Share of a diagonal number below which what is left of it as a pivot is rounding."""
+    return 1e-14 if itemsize == 8 else 1e-6
 
 
-@inner
-def _add_one(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, vectors, n):
-    if vectors == 3:
-        simd.add_1x3(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
-    elif vectors == 2:
-        simd.add_1x2(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
-    else:
-        simd.add_1x1(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
+def _outer(rows: int, sign: int = 1) -> Callable[..., Any]:
+    """Make C[r, :] += sign * sum_t A[t, r] B[t, :] for so many rows and any number of vectors."""
+    one, two, three = (simd.products(rows, vectors, sign) for vectors in (1, 2, 3))
+
+    @inner
+    def outer(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n_vectors, n):
+        w = VECTOR_BYTES // c.itemsize
+        left = n_vectors
+        while left > 0:
+            # Three vectors at a time, but two and two of a last four.
+            if left == 3 or left > 4:
+                three(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
+                now = 3
+            elif left >= 2:
+                two(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
+                now = 2
+            else:
+                one(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
+                now = 1
+            c_at, b_at, left = c_at + now * w, b_at + now * w, left - now
+
+    return outer
 
 
-@inner
-def _add_two(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, vectors, n):
-    if vectors == 3:
-        simd.add_2x3(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
-    elif vectors == 2:
-        simd.add_2x2(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
-    else:
-        simd.add_2x1(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
-
-
-@inner
-def _add_panel(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, vectors, n):
-    if vectors == 3:
-        simd.add_px3(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
-    elif vectors == 2:
-        simd.add_px2(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
-    else:
-        simd.add_px1(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n)
-
-
-@inner
-def add_outer(c, c_at, c_ld, a, a_at, a_step, a_row, rows, b, b_at, b_ld, n_vectors, n):
-    """C[r, :] += sum_t A[t, r] B[t, :], for 1, 2 or PANEL rows and whole vectors of columns.
-
-    A[t, r] stands `t a_step + r a_row` after `a_at`.
-    """
-    w = VECTOR_BYTES // c.itemsize
-    v = 0
-    while v < n_vectors:
-        now = _columns_at_once(n_vectors - v)
-        c_from, b_from = c_at + v * w, b_at + v * w
-        if rows == 1:
-            _add_one(c, c_from, c_ld, a, a_at, a_step, a_row, b, b_from, b_ld, now, n)
-        elif rows == 2:
-            _add_two(c, c_from, c_ld, a, a_at, a_step, a_row, b, b_from, b_ld, now, n)
-        else:
-            _add_panel(c, c_from, c_ld, a, a_at, a_step, a_row, b, b_from, b_ld, now, n)
-        v += now
+# A[t, r] stands `t a_step + r a_row` after `a_at`; the columns are whole vectors.
+add_one, add_two, add_panel = _outer(1), _outer(2), _outer(PANEL)
+_subtract_one, _subtract_panel = _outer(1, -1), _outer(PANEL, -1)
 
 
 @inner
@@ -112,42 +94,24 @@ def add_gram(c, c_ld, tile, tile_ld, d, n):
     for a in range(0, d, PANEL):
         first = a // w * w
         n_vectors = tile_ld // w - a // w
-        rows = PANEL
-        if d - a <= 2:
-            rows = d - a
-        add_outer(
-            c, a * c_ld + first, c_ld, tile, a, tile_ld, np.intp(1), rows, tile, first, tile_ld,
-            n_vectors, n,
-        )  # fmt: skip
-
-
-@inner
-def _subtract_outer(c, c_at, c_ld, rows, a_at, b_at, n_vectors, n):
-    # C[r, :] -= sum_t C[t, a + r] C[t, :]: what earlier rows of U explain.
-    w = VECTOR_BYTES // c.itemsize
-    v = 0
-    while v < n_vectors:
-        now = 1 if rows == 1 else _columns_at_once(n_vectors - v)
-        at, b_from = c_at + v * w, b_at + v * w
-        if rows == 1:
-            simd.subtract_1x1(c, at, c_ld, c, a_at, c_ld, 1, c, b_from, c_ld, n)
-        elif now == 3:
-            simd.subtract_px3(c, at, c_ld, c, a_at, c_ld, 1, c, b_from, c_ld, n)
-        elif now == 2:
-            simd.subtract_px2(c, at, c_ld, c, a_at, c_ld, 1, c, b_from, c_ld, n)
+        at, one = a * c_ld + first, np.intp(1)
+        if d - a == 1:
+            add_one(c, at, c_ld, tile, a, tile_ld, one, tile, first, tile_ld, n_vectors, n)
+        elif d - a == 2:
+            add_two(c, at, c_ld, tile, a, tile_ld, one, tile, first, tile_ld, n_vectors, n)
         else:
-            simd.subtract_px1(c, at, c_ld, c, a_at, c_ld, 1, c, b_from, c_ld, n)
-        v += now
+            add_panel(c, at, c_ld, tile, a, tile_ld, one, tile, first, tile_ld, n_vectors, n)
 
 
 @inner
 def _factor_corner(p, p_ld, a, d, inverse):
     # The last few rows, whose only columns are their own and the right-hand side: number by number.
+    # A pivot below zero becomes NaN.
     for i in range(a, d):
         pivot = p[i * p_ld + i]
         for k in range(a, i):
             pivot -= p[k * p_ld + i] * p[k * p_ld + i]
-        inverse[i] = 1 / math.sqrt(pivot) if pivot > 0 else p.dtype.type(np.nan)
+        inverse[i] = 1 / np.sqrt(pivot)
         for j in range(i + 1, d + 1):
             value = p[i * p_ld + j]
             for k in range(a, i):
@@ -161,19 +125,22 @@ def factor(p, p_ld, d, inverse, scratch):
 
     A panel of rows at a time: take away what earlier rows explain, factor the panel's diagonal
     block in registers, solve the rest of the panel with it. `inverse` gets the inverses of the
-    diagonal of U, which itself is not written; `scratch` has room for a panel's triangle and its
-    diagonal.
+    diagonal of U; `scratch` has room for a panel's triangle and its diagonal.
     """
     w = VECTOR_BYTES // p.itemsize
-    lost = 1e-14 if p.itemsize == 8 else 1e-6
+    tolerance, one = pivot_tolerance(p.itemsize), np.intp(1)
     for a in range(0, d, PANEL):
         first = a // w * w
         n_vectors = (p_ld - first) // w
         rows = min(PANEL, d - a)
         for r in range(rows):
             scratch[TRIANGLE + r] = p[(a + r) * p_ld + a + r]
-        if a > 0:
-            _subtract_outer(p, a * p_ld + first, p_ld, rows, a, first, n_vectors, a)
+        # Take away what earlier rows of U explain.
+        at = a * p_ld + first
+        if a > 0 and rows == 1:
+            _subtract_one(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a)
+        elif a > 0:
+            _subtract_panel(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a)
         if rows <= PANEL // 2:
             _factor_corner(p, p_ld, a, d, inverse)
         else:
@@ -182,7 +149,9 @@ def factor(p, p_ld, d, inverse, scratch):
         for r in range(rows):
             # A pivot lost to rounding is no pivot: it marks a singular system (ALS without reg).
             inverted = inverse[a + r]
-            if not (inverted > 0.0 and inverted * inverted * lost * scratch[TRIANGLE + r] < 1.0):
+            if not (
+                inverted > 0.0 and inverted * inverted * tolerance * scratch[TRIANGLE + r] < 1.0
+            ):
                 return False
     return True
 

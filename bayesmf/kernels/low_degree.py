@@ -16,8 +16,18 @@ from __future__ import annotations
 import numpy as np
 
 from bayesmf.kernels import simd
-from bayesmf.kernels.compiling import compiled, inner
-from bayesmf.kernels.dense import add_gram, add_outer, back_substitute, factor, whole
+from bayesmf.kernels.compiling import compiled
+from bayesmf.kernels.dense import (
+    SCRATCH,
+    add_gram,
+    add_one,
+    add_panel,
+    back_substitute,
+    buffer,
+    factor,
+    padded_rows,
+    whole,
+)
 from bayesmf.kernels.vectors import PANEL, VECTOR_BYTES
 
 
@@ -32,64 +42,81 @@ def whiten(start, stop, packed, k, has_bias, root, turn, out):
     n_vectors = out_width * out.itemsize // VECTOR_BYTES
     flat, whitened, turn_flat = packed.reshape(-1), out.reshape(-1), turn.reshape(-1)
     zero, one = np.intp(0), np.intp(1)
-    for first in range(start, stop, PANEL):
-        rows = min(PANEL, stop - first)
-        for j in range(first, first + rows):
-            for a in range(out_width):
-                out[j, a] = root * turn[k, a] if has_bias else 0.0
-        at, step = first, rows
-        while at < first + rows:
-            # A last, short panel goes row by row.
-            step = PANEL if rows == PANEL else 1
-            add_outer(
-                whitened, at * out_width, out_width, flat, at * width, one, width, step,
-                turn_flat, zero, out_width, n_vectors, k,
-            )  # fmt: skip
-            at += step
+    for j in range(start, stop):
+        for a in range(out_width):
+            out[j, a] = root * turn[k, a] if has_bias else 0.0
+    whole_panels = start + (stop - start) // PANEL * PANEL
+    for j in range(start, whole_panels, PANEL):
+        add_panel(
+            whitened, j * out_width, out_width, flat, j * width, one, width, turn_flat, zero,
+            out_width, n_vectors, k,
+        )  # fmt: skip
+    for j in range(whole_panels, stop):
+        add_one(
+            whitened, j * out_width, out_width, flat, j * width, one, width, turn_flat, zero,
+            out_width, n_vectors, k,
+        )  # fmt: skip
 
 
-@inner
-def draw_low_row(
-    lo, hi, partners, targets, whitened, width, expected, root, d, mean, turn_back, normals, at,
-    system, tile, across, x, theta, inverse, right, t, dots, scratch, out, row,
+@compiled
+def draw_low_rows(
+    start, stop, indptr, partners, targets, whitened, expected, root, mean, turn_back, normals,
+    normal_starts, out,
 ):  # fmt: skip
-    """Draw a row of ratings lo..hi in their space; tell whether its system could be solved.
+    """Draw those of the rows start..stop that have normals for their ratings.
 
-    `whitened` and `turn_back`, L^-1 by rows, are flat, with `width` numbers a row; `expected` are
-    the partners' c_j + x_j . mu; the row's normals z, delta begin at `at`. All from `system` to
-    `scratch` is room to work in.
+    Returns the first row whose system could not be solved, or -1. The arguments are those of
+    `rows.update_rows`; but `whitened` (n_partners, whole(D)) and `turn_back`, L^-1 (D, whole(D)),
+    are padded with zeros, and `expected` (n_partners,) are the partners' c_j + x_j . mu.
     """
-    n, zero, one = hi - lo, np.intp(0), np.intp(1)
+    d, width = out.shape[1], whitened.shape[1]
+    most = 0
+    for row in range(start, stop):
+        most = max(most, normal_starts[row + 1] - normal_starts[row] - d)
+    widest = max(whole(most + 1, whitened.itemsize), width)
+    tile, across = buffer(most * width, whitened), buffer(d * widest, whitened)
+    system = buffer(padded_rows(most) * widest, whitened)
+    inverse, right, t = buffer(widest, whitened), buffer(widest, whitened), buffer(widest, whitened)
+    x, theta = buffer(width, whitened), buffer(width, whitened)
+    dots, scratch = buffer(PANEL, whitened), buffer(SCRATCH, whitened)
+    # Taken once: a view made for every row would cost more than the row's arithmetic.
+    flat, turn_flat = whitened.reshape(-1), turn_back.reshape(-1)
     n_vectors = width * whitened.itemsize // VECTOR_BYTES
-    turned, ld = whole(n, whitened.itemsize), whole(n + 1, whitened.itemsize)
-    for a in range(width):
-        x[a] = normals[at + a] if a < d else 0.0
-        theta[a] = mean[a] if a < d else 0.0
-    for a in range(d):
-        for s in range(n, turned):
-            across[a * turned + s] = 0.0
-    for a in range(n * ld):
-        system[a] = 0.0
-    for a in range(ld):
-        t[a] = 0.0
-    for s in range(n):
-        j = np.intp(partners[lo + s])
-        simd.copy_vectors(tile, s * width, whitened, j * width, n_vectors)
+    zero, one = np.intp(0), np.intp(1)
+    failed = -1
+    for row in range(start, stop):
+        if normal_starts[row + 1] - normal_starts[row] <= d:
+            continue
+        at, lo = normal_starts[row] - normal_starts[start], indptr[row]
+        n = indptr[row + 1] - lo
+        turned, ld = whole(n, whitened.itemsize), whole(n + 1, whitened.itemsize)
         for a in range(d):
-            across[a * turned + s] = tile[s * width + a]
-        rho = root * (targets[lo + s] - expected[j])
-        noise = simd.dot(tile, s * width, x, 0, n_vectors) + normals[at + d + s]
-        system[s * ld + s] = 1.0
-        system[s * ld + n] = rho - noise
-    add_gram(system, ld, across, turned, n, d)
-    if not factor(system, ld, n, inverse, scratch):
-        return False
-    for s in range(n):
-        right[s] = system[s * ld + n]
-    back_substitute(system, ld, n, inverse, right, t, dots)
-    # x = z + Phi' t, then theta = mu + L^-T x: sums of rows, each times one number.
-    add_outer(x, zero, width, t, zero, one, zero, one, tile, zero, width, n_vectors, n)
-    add_outer(theta, zero, width, x, zero, one, zero, one, turn_back, zero, width, n_vectors, d)
-    for a in range(d):
-        out[row, a] = theta[a]
-    return True
+            x[a], theta[a] = normals[at + a], mean[a]
+            for s in range(n, turned):
+                across[a * turned + s] = 0.0
+        for a in range(n * ld):
+            system[a] = 0.0
+        for a in range(ld):
+            t[a] = 0.0
+        for s in range(n):
+            j = np.intp(partners[lo + s])
+            simd.copy_vectors(tile, s * width, flat, j * width, n_vectors)
+            for a in range(d):
+                across[a * turned + s] = tile[s * width + a]
+            rho = root * (targets[lo + s] - expected[j])
+            noise = simd.dot(tile, s * width, x, zero, n_vectors) + normals[at + d + s]
+            system[s * ld + s] = 1.0
+            system[s * ld + n] = rho - noise
+        add_gram(system, ld, across, turned, n, d)
+        if not factor(system, ld, n, inverse, scratch):
+            failed = row if failed < 0 else failed
+            continue
+        for s in range(n):
+            right[s] = system[s * ld + n]
+        back_substitute(system, ld, n, inverse, right, t, dots)
+        # x = z + Phi' t, then theta = mu + L^-T x: sums of rows, each times one number.
+        add_one(x, zero, width, t, zero, one, zero, tile, zero, width, n_vectors, n)
+        add_one(theta, zero, width, x, zero, one, zero, turn_flat, zero, width, n_vectors, d)
+        for a in range(d):
+            out[row, a] = theta[a]
+    return failed

@@ -15,38 +15,33 @@ from __future__ import annotations
 import numpy as np
 
 from bayesmf.kernels import lanes, simd
-from bayesmf.kernels.compiling import compiled, inner
+from bayesmf.kernels.compiling import compiled, inlined
 from bayesmf.kernels.dense import (
     SCRATCH,
     add_gram,
-    add_outer,
+    add_one,
+    add_two,
     back_substitute,
     buffer,
     factor,
-    padded_rows,
-    whole,
 )
-from bayesmf.kernels.low_degree import draw_low_row
-from bayesmf.kernels.vectors import PANEL, VECTOR_BYTES
-
-AHEAD = 16
-"""Partners are asked for so many ratings before they are copied: memory is far away."""
+from bayesmf.kernels.lookup import add_looked_up
+from bayesmf.kernels.vectors import AHEAD, PANEL, VECTOR_BYTES
 
 TILE = 128
 """Ratings gathered at a time: many enough for long sums in registers, few enough to stay near."""
 
 
-@inner
-def _add_ratings(
+@inlined
+def _add_tiles(
     lo, hi, partners, targets, flat, width, offsets, root, k, has_bias, system, ld, tile, beside,
     sums,
 ):  # fmt: skip
-    # Add what the ratings lo..hi say to a row's system [P | r] (`dense.py`). Beside the tile stand
-    # the columns sqrt(alpha) and sqrt(alpha) (y - c), whose products with it go to `sums`.
+    # As `lookup.add_looked_up`, for any width. Beside a tile stand the columns 1 and
+    # sqrt(alpha) (y - c), whose products with it go to `sums`.
     n_vectors = width * flat.itemsize // VECTOR_BYTES
-    d = k + 1 if has_bias else k
     zero, one, two = np.intp(0), np.intp(1), np.intp(2)
-    for a in range(2 * width):
+    for a in range(2 * width + 1):
         sums[a] = 0.0
     total = flat.dtype.type(0)
     for first in range(lo, hi, TILE):
@@ -58,27 +53,44 @@ def _add_ratings(
             j = np.intp(partners[first + t])
             simd.copy_vectors(tile, t * width, flat, j * width, n_vectors)
             y = root * (targets[first + t] - offsets[j])
-            beside[2 * t], beside[2 * t + 1] = root, y
+            beside[2 * t], beside[2 * t + 1] = 1.0, y
             total += y
         add_gram(system, ld, tile, width, k, m)
         if has_bias:
-            add_outer(
-                sums, zero, width, beside, zero, two, one, two, tile, zero, width, n_vectors, m
-            )
+            add_two(sums, zero, width, beside, zero, two, one, tile, zero, width, n_vectors, m)
         else:
-            add_outer(
-                sums, width, width, beside, one, two, one, one, tile, zero, width, n_vectors, m
-            )
+            add_one(sums, width, width, beside, one, two, one, tile, zero, width, n_vectors, m)
+    sums[2 * width] = total
+
+
+@inlined
+def _add_ratings(
+    lo, hi, partners, targets, look_up, flat, width, offsets, root, k, has_bias, system, ld, tile,
+    beside, sums,
+):  # fmt: skip
+    # Add what the ratings lo..hi say to a row's system [P | r] (`dense.py`).
+    if hi == lo:
+        return
+    d = k + 1 if has_bias else k
+    if look_up and width * flat.itemsize == VECTOR_BYTES:
+        add_looked_up(
+            system, ld, sums, partners, targets, lo, hi - lo, flat, offsets, root, k, width
+        )
+    else:
+        _add_tiles(
+            lo, hi, partners, targets, flat, width, offsets, root, k, has_bias, system, ld, tile,
+            beside, sums,
+        )  # fmt: skip
     for a in range(k):
         system[a * ld + d] += sums[width + a]
     if has_bias:
         for a in range(k):
-            system[a * ld + k] += sums[a]
+            system[a * ld + k] += root * sums[a]
         system[k * ld + k] += root * root * (hi - lo)
-        system[k * ld + d] += root * total
+        system[k * ld + d] += root * sums[2 * width]
 
 
-@inner
+@inlined
 def _solve(system, ld, d, normals, at, draw, inverse, right, x, dots, scratch, out, row):
     # Solve a row's system into out[row]; tell whether it could be done.
     if not factor(system, ld, d, inverse, scratch):
@@ -96,36 +108,22 @@ def _solve(system, ld, d, normals, at, draw, inverse, right, x, dots, scratch, o
     return True
 
 
-@inner
-def _solve_batch(batch, diagonal, noise, roots, kept, d, waiting, filled, out, failed):
-    # Solve the systems that wait in a batch; return the first row that failed so far, or -1.
-    lanes.solve(batch, diagonal, noise, roots, d, kept)
-    for lane in range(filled):
-        row = waiting[lane]
-        if kept[lane]:
-            lanes.take(batch, d, lane, out, row)
-        else:
-            failed = row if failed < 0 else min(row, failed)
-    return failed
-
-
 @compiled
-def sum_segment(lo, hi, partners, targets, packed, offsets, root, k, has_bias, ld, system):
+def sum_segment(lo, hi, partners, targets, look_up, packed, offsets, root, k, has_bias, ld, system):
     """Write what the ratings lo..hi of a heavy row say into `system`, [P | r] of no prior."""
     width = packed.shape[1]
     tile, beside = buffer(TILE * width, packed), buffer(2 * TILE, packed)
-    sums = buffer(2 * width, packed)
+    sums = buffer(2 * width + 1, packed)
     _add_ratings(
-        lo, hi, partners, targets, packed.reshape(-1), width, offsets, root, k, has_bias, system,
-        ld, tile, beside, sums,
+        lo, hi, partners, targets, look_up, packed.reshape(-1), width, offsets, root, k, has_bias,
+        system, ld, tile, beside, sums,
     )  # fmt: skip
 
 
 @compiled
 def update_rows(
-    start, stop, indptr, partners, targets, packed, offsets, root, k, has_bias, prior, weigh_prior,
-    side_by_side, heavy, heavy_sums, normals, normal_starts, whitened, expected, mean, turn_back,
-    out,
+    start, stop, indptr, partners, targets, look_up, packed, offsets, root, k, has_bias, prior,
+    weigh_prior, side_by_side, heavy, heavy_sums, normals, normal_starts, out,
 ):  # fmt: skip
     """Update rows start..stop of one side, given the other; return a row that failed, or -1.
 
@@ -137,6 +135,8 @@ def update_rows(
     partners : ndarray of int32, shape (n_ratings,)
     targets : ndarray, shape (n_ratings,)
         Ratings of this side on the working scale. Its type is that of all others.
+    look_up : bool
+        Look up partners of one vector one by one.
     packed : ndarray, shape (n_partners, whole(k))
         The partners' factors times sqrt(alpha), padded with zeros.
     offsets : ndarray, shape (n_partners,)
@@ -160,86 +160,71 @@ def update_rows(
     normals : ndarray, shape (n_normals,) or (0,)
         Standard normals of the rows; without any, the conditional means are written.
     normal_starts : ndarray of int64, shape (n_rows + 1,)
-        Where each row's begin, less those of row `start`. A row with more than D of them is drawn
-        in the space of its ratings, for which the next four are needed.
-    whitened : ndarray, shape (n_partners, whole(D))
-    expected : ndarray, shape (n_partners,)
-    mean : ndarray, shape (D,)
-    turn_back : ndarray, shape (D, whole(D))
-        See `low_degree.py`.
+        Where each row's begin, less those of row `start`. A row with more than D of them is left
+        alone: it is drawn in the space of its ratings (`low_degree.py`).
     out : ndarray, shape (n_rows, D)
         Written in rows start..stop only.
     """
     width, ld = packed.shape[1], prior.shape[1]
     d = k + 1 if has_bias else k
     draw = normals.size > 0
-    longest = 0
-    if draw:
-        for row in range(start, stop):
-            longest = max(longest, normal_starts[row + 1] - normal_starts[row] - d)
-    wide = max(width, whitened.shape[1])
-    tile, beside = buffer(max(TILE, longest) * wide, packed), buffer(2 * TILE, packed)
-    # A low row's system is no larger than P, unless a test asks for long rows in their space.
-    low_ld = whole(longest + 1, packed.itemsize)
-    system = buffer(max(prior.size, padded_rows(longest) * low_ld), packed)
-    widest = max(ld, low_ld)
-    inverse, right, x = buffer(widest, packed), buffer(widest, packed), buffer(widest, packed)
+    tile, beside = buffer(TILE * width, packed), buffer(2 * TILE, packed)
+    sums = buffer(2 * width + 1, packed)
+    inverse, right, x = buffer(ld, packed), buffer(ld, packed), buffer(ld, packed)
     dots, scratch = buffer(PANEL, packed), buffer(SCRATCH, packed)
-    across, sums = buffer(d * low_ld, packed), buffer(2 * width, packed)
-    white, theta = buffer(wide, packed), buffer(wide, packed)
     # Taken once: a view made for every row would cost more than the row's arithmetic.
-    flat, whitened_flat = packed.reshape(-1), whitened.reshape(-1)
-    prior_flat, turn_flat = prior.reshape(-1), turn_back.reshape(-1)
+    flat, prior_flat = packed.reshape(-1), prior.reshape(-1)
     n_prior = prior.size * prior.itemsize // VECTOR_BYTES
-    waiting, filled = np.zeros(VECTOR_BYTES // packed.itemsize, np.int64), 0
-    size = d * waiting.size if side_by_side else 0
-    batch, diagonal = buffer((d + 1) * size, packed), buffer(size, packed)
-    noise, roots, kept = (
-        buffer(size, packed),
-        buffer(size, packed),
-        np.zeros(waiting.size, np.bool_),
-    )
-    failed = -1
-    next_heavy = 0
+    # One system after the other, or as many as a vector has lanes.
+    side = VECTOR_BYTES // packed.itemsize if side_by_side else 1
+    systems, size = buffer(side * prior.size, packed), side * (d + lanes.padding(d))
+    batch = buffer(side * lanes.batch_size(d, ld) if side_by_side else 0, packed)
+    noise, solutions = buffer(size, packed), buffer(size, packed)
+    diagonal, roots = buffer(size, packed), buffer(size, packed)
+    waiting, kept, filled = np.zeros(side, np.intp), np.zeros(side, np.bool_), 0
+    if side_by_side:
+        lanes.clear(batch, d, ld)
+    failed, next_heavy, last = -1, 0, stop - 1
+    while draw and last > start and normal_starts[last + 1] - normal_starts[last] > d:
+        last -= 1
     for row in range(start, stop):
+        at = np.intp(0)
+        if draw:
+            at = normal_starts[row] - normal_starts[start]
+            if normal_starts[row + 1] - normal_starts[row] > d:
+                continue
+        lo, hi = indptr[row], indptr[row + 1]
+        system = systems[filled * prior.size : (filled + 1) * prior.size]
+        simd.copy_vectors(system, 0, prior_flat, 0, n_prior)
+        if weigh_prior:
+            for a in range(prior.size):
+                system[a] *= hi - lo
         while next_heavy < heavy.size and heavy[next_heavy] < row:
             next_heavy += 1
-        lo, hi = indptr[row], indptr[row + 1]
-        at = normal_starts[row] - normal_starts[start] if draw else 0
-        if draw and normal_starts[row + 1] - normal_starts[row] > d:
-            solved = draw_low_row(
-                lo, hi, partners, targets, whitened_flat, whitened.shape[1], expected, root, d,
-                mean, turn_flat, normals, at, system, tile, across, white, theta, inverse, right,
-                x, dots, scratch, out, row,
-            )  # fmt: skip
+        if next_heavy < heavy.size and heavy[next_heavy] == row:
+            for a in range(prior.size):
+                system[a] += heavy_sums[next_heavy, a]
         else:
-            simd.copy_vectors(system, 0, prior_flat, 0, n_prior)
-            if weigh_prior:
-                for a in range(prior.size):
-                    system[a] *= hi - lo
-            if next_heavy < heavy.size and heavy[next_heavy] == row:
-                for a in range(prior.size):
-                    system[a] += heavy_sums[next_heavy, a]
-            else:
-                _add_ratings(
-                    lo, hi, partners, targets, flat, width, offsets, root, k, has_bias, system,
-                    ld, tile, beside, sums,
-                )  # fmt: skip
-            if side_by_side:
-                lanes.put(system, ld, d, normals, at, draw, filled, batch, diagonal, noise)
-                waiting[filled] = row
-                filled += 1
-                if filled == waiting.size:
-                    failed = _solve_batch(
-                        batch, diagonal, noise, roots, kept, d, waiting, filled, out, failed
-                    )
-                    filled = 0
-                continue
-            solved = _solve(
+            _add_ratings(
+                lo, hi, partners, targets, look_up, flat, width, offsets, root, k, has_bias,
+                system, ld, tile, beside, sums,
+            )  # fmt: skip
+        if not side_by_side:
+            if not _solve(
                 system, ld, d, normals, at, draw, inverse, right, x, dots, scratch, out, row
-            )
-        if not solved:
-            failed = row if failed < 0 else min(row, failed)
-    if filled > 0:
-        failed = _solve_batch(batch, diagonal, noise, roots, kept, d, waiting, filled, out, failed)
+            ):
+                failed = row if failed < 0 else failed
+            continue
+        if draw:
+            lanes.put_noise(noise, filled, normals, at, d)
+        waiting[filled] = row
+        filled += 1
+        if filled == side or row == last:
+            lanes.solve(systems, ld, d, noise, batch, diagonal, roots, solutions, kept)
+            for lane in range(filled):
+                if kept[lane]:
+                    lanes.take(solutions, d, lane, out, waiting[lane])
+                else:
+                    failed = waiting[lane] if failed < 0 else failed
+            filled = 0
     return failed

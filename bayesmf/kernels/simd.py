@@ -12,14 +12,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
-from bayesmf.kernels.vectors import I32, I64, PANEL, Code
+from bayesmf.kernels.vectors import I64, PANEL, Code
 
 
-def _add_products(rows: int, vectors: int, sign: int) -> Any:
-    """C[r, :] += sign * sum_t A[t, r] B[t, :] for `rows` rows and `vectors` vectors of columns."""
+def products(rows: int, vectors: int, sign: int = 1) -> Any:
+    """Make C[r, :] += sign * sum_t A[t, r] B[t, :] for some rows and vectors of columns."""
 
     @intrinsic
     def add_products(typing, c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n):
@@ -83,8 +82,8 @@ def add_dots(typing, sums, a, a_at, a_ld, b, b_at, n_vectors):
                 for r in range(PANEL)
             ]
 
-        zero = ir.Constant(code.vector, [0.0] * code.lanes)
-        totals = code.loop(n_, [(a_pointer, width), (b_pointer, width)], [zero] * PANEL, body)
+        start = [code.zeros()] * PANEL
+        totals = code.loop(n_, [(a_pointer, width), (b_pointer, width)], start, body)
         out = code.pointer(sig.args[0], sums_, ir.Constant(I64, 0))
         for r, total in enumerate(totals):
             builder.store(_total(code, total), code.at(out, r))
@@ -111,23 +110,18 @@ def dot(typing, a, a_at, b, b_at, n_vectors):
         def body(at: list[Any], sums: list[Any]) -> list[Any]:
             return [code.multiply_add(code.load(at[0]), code.load(at[1]), sums[0])]
 
-        zero = ir.Constant(code.vector, [0.0] * code.lanes)
-        return _total(code, code.loop(n_, pointers, [zero], body)[0])
+        return _total(code, code.loop(n_, pointers, [code.zeros()], body)[0])
 
     return signature, generate
 
 
 def _total(code: Code, vector: Any) -> Any:
-    # Halves added to halves, in an order that is the same everywhere.
+    # Halves added to halves.
     lanes = code.lanes
     while lanes > 1:
         lanes //= 2
-        kind = ir.VectorType(I32, lanes)
         low, high = (
-            code.builder.shuffle_vector(
-                vector, vector, ir.Constant(kind, list(range(first, first + lanes)))
-            )
-            for first in (0, lanes)
+            code.pick(vector, vector, list(range(first, first + lanes))) for first in (0, lanes)
         )
         vector = code.builder.fadd(low, high)
     return code.lane(vector, 0)
@@ -166,13 +160,9 @@ def prefetch_vectors(typing, a, a_at, n_vectors):
     def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         a_, a_at_, n_ = args
         code = Code(context, builder, sig.args[0])
-        byte = ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        read, keep, data = (ir.Constant(I32, number) for number in (0, 3, 1))
 
         def body(at: list[Any], _: list[Any]) -> list[Any]:
-            builder.call(prefetch, [builder.bitcast(at[0], byte), read, keep, data])
+            code.prefetch(at[0])
             return []
 
         pointer = code.pointer(sig.args[0], a_, a_at_)
@@ -245,10 +235,3 @@ def solve_panel(typing, p, p_at, p_ld, factor, inverse, inverse_at, n_vectors):
         return context.get_dummy_value()
 
     return signature, generate
-
-
-add_1x1, add_1x2, add_1x3 = (_add_products(1, v, 1) for v in (1, 2, 3))
-add_2x1, add_2x2, add_2x3 = (_add_products(2, v, 1) for v in (1, 2, 3))
-add_px1, add_px2, add_px3 = (_add_products(PANEL, v, 1) for v in (1, 2, 3))
-subtract_1x1 = _add_products(1, 1, -1)
-subtract_px1, subtract_px2, subtract_px3 = (_add_products(PANEL, v, -1) for v in (1, 2, 3))

@@ -1,8 +1,11 @@
 """Random streams addressed by what they are for, not by who asks first.
 
-A stream is the counter-based generator Philox4x64 (Salmon et al. 2011) keyed by (seed, chain), with
-(sweep, purpose, block) in the upper words of its counter. So the same normals reach the same rows
-whatever the number of threads, and a resumed run needs no generator state but the sweep number.
+A stream is the counter-based generator Philox (Salmon et al. 2011) keyed by (seed, chain), with
+(sweep, purpose) in the upper words of its counter. So the same normals reach the same rows whatever
+the number of threads, and a resumed run needs no generator state but the sweep number.
+
+Rows take their normals by their place in the stream, a few million at a time (`normals.py`); all
+else draws from a NumPy generator, which knows more distributions.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.random.bit_generator import ISeedSequence
+
+from bayesmf.kernels.normals import standard_normals
 
 
 class Purpose(IntEnum):
@@ -28,8 +33,8 @@ class Purpose(IntEnum):
 class _Unseeded(ISeedSequence):
     """A seed that costs nothing, for a generator whose state is set as a whole.
 
-    Philox(key=..., counter=...) gathers entropy that it does not use, which takes three times as
-    long as a small draw.
+    Philox(key=..., counter=...) gathers entropy that it does not use, for longer than a small draw
+    takes.
     """
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
@@ -38,6 +43,7 @@ class _Unseeded(ISeedSequence):
 
 _UNSEEDED: Any = _Unseeded()  # which the stub of Philox does not know to be enough
 _EMPTY = np.zeros(4, dtype=np.uint64)
+_LOW_WORD = 0xFFFFFFFF
 
 
 class Streams(NamedTuple):
@@ -51,15 +57,22 @@ class Streams(NamedTuple):
         words = np.random.SeedSequence(seed, spawn_key=(chain,)).generate_state(2, np.uint64)
         return cls((int(words[0]), int(words[1])))
 
-    def generator(self, sweep: int, purpose: Purpose, block: int = 0) -> np.random.Generator:
-        """Start the stream for one purpose, sweep and block of rows."""
+    def normals(
+        self, start: int, stop: int, sweep: int, purpose: Purpose, dtype: np.dtype
+    ) -> np.ndarray:
+        """Standard normals start..stop of the stream for one purpose and sweep."""
+        key = self.key[0] & _LOW_WORD, self.key[1] & _LOW_WORD
+        return standard_normals(start, stop, int(purpose), sweep, key, dtype)
+
+    def generator(self, sweep: int, purpose: Purpose) -> np.random.Generator:
+        """Start the stream for one purpose and sweep."""
         bits = np.random.Philox(_UNSEEDED)
         bits.state = {
             "bit_generator": "Philox",
             "state": {
                 # The lowest counter word runs on as numbers are drawn; 2^64 of them never reach
                 # the next.
-                "counter": np.array([0, block, int(purpose), sweep], dtype=np.uint64),
+                "counter": np.array([0, 0, int(purpose), sweep], dtype=np.uint64),
                 "key": np.array(self.key, dtype=np.uint64),  # a list would pass through float64
             },
             "buffer": _EMPTY,

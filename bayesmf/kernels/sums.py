@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayesmf.kernels import simd
+from bayesmf.kernels import lookup, simd
 from bayesmf.kernels.compiling import compiled
 from bayesmf.kernels.dense import buffer
 from bayesmf.kernels.vectors import VECTOR_BYTES
-
-AHEAD = 16
-"""Partners are asked for so many ratings before they are read."""
-
-ROWS_PER_CHUNK = 4096
-"""Rows whose moments one thread adds up at a time."""
 
 
 @compiled
@@ -23,7 +17,8 @@ def squared_error(start, stop, indptr, partners, targets, rows, packed, offsets,
     `packed` are the partners' factors, padded with zeros to whole vectors.
     """
     width = packed.shape[1]
-    n_vectors = width * packed.itemsize // VECTOR_BYTES
+    lanes = VECTOR_BYTES // packed.itemsize
+    n_vectors = width // lanes
     flat = packed.reshape(-1)
     own = buffer(width, packed)
     total = 0.0
@@ -31,10 +26,12 @@ def squared_error(start, stop, indptr, partners, targets, rows, packed, offsets,
         for a in range(k):
             own[a] = rows[row, a]
         bias = rows[row, k] if has_bias else rows.dtype.type(0)
-        for t in range(indptr[row], indptr[row + 1]):
-            if t + AHEAD < indptr[stop]:
-                later = np.intp(partners[t + AHEAD])
-                simd.prefetch_vectors(flat, later * width, n_vectors)
+        lo, hi = indptr[row], indptr[row + 1]
+        groups = (hi - lo) // lanes
+        total += lookup.squared_errors(
+            targets, partners, lo, groups, own, bias, flat, offsets, n_vectors
+        )
+        for t in range(lo + groups * lanes, hi):
             j = np.intp(partners[t])
             explained = simd.dot(flat, j * width, own, 0, n_vectors) + offsets[j] + bias
             error = np.float64(targets[t] - explained)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bayesmf.indexing import chunks
 from bayesmf.kernels import low_degree, rows
 from bayesmf.kernels.blocks import over_blocks
 from bayesmf.kernels.dense import padded_rows, whole
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 
     from bayesmf.kernels.blocks import Segment, SideData
 
-ROWS_PER_BLOCK = 4096
+ROWS_PER_CHUNK = 4096
 """Partners that one thread whitens at a time."""
-
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
@@ -61,12 +61,6 @@ class LowDegree(NamedTuple):
     mean: np.ndarray
     turn_back: np.ndarray
 
-    @classmethod
-    def none(cls, dtype: np.dtype) -> LowDegree:
-        """Nothing, of the types that the kernel is compiled for."""
-        flat, square = np.zeros(0, dtype), np.zeros((0, 0), dtype)
-        return cls(square, flat, flat, square)
-
 
 class Update(NamedTuple):
     """The update of one side's rows, ready for any block of them."""
@@ -79,22 +73,28 @@ class Update(NamedTuple):
     weigh_prior: bool
     heavy: np.ndarray
     heavy_sums: np.ndarray
-    low: LowDegree
+    low: LowDegree | None
 
     def block(self, block: range, normals: np.ndarray, out: np.ndarray) -> int:
         """Update the rows of a block from its standard normals, or to their conditional means.
 
         Returns the first row that has no solution, or -1.
         """
-        data, side = self.data, self.data.side
-        return int(
-            rows.update_rows(
-                block.start, block.stop, side.indptr, side.partners, data.targets,
-                self.partners.packed, self.partners.offsets, self.root, self.partners.n_factors,
-                self.has_bias, self.prior, self.weigh_prior, data.side_by_side, self.heavy,
-                self.heavy_sums, normals, data.normal_starts, *self.low, out,
-            )
+        data = self.data
+        ratings = block.start, block.stop, data.side.indptr, data.side.partners, data.targets
+        failed = rows.update_rows(
+            *ratings, data.look_up, *self.partners[:2], self.root, self.partners.n_factors,
+            self.has_bias, self.prior, self.weigh_prior, data.side_by_side, self.heavy,
+            self.heavy_sums, normals, data.normal_starts, out,
         )  # fmt: skip
+        if self.low is None:
+            return int(failed)
+        low = self.low
+        other = low_degree.draw_low_rows(
+            *ratings, low.whitened, low.expected, self.root, low.mean, low.turn_back, normals,
+            data.normal_starts, out,
+        )  # fmt: skip
+        return int(max(failed, other) if min(failed, other) < 0 else min(failed, other))
 
 
 def prepare(
@@ -135,7 +135,7 @@ def prepare(
     prior[:d, :d], prior[:d, d] = precision, precision @ mean
     heavy, sums = _heavy_sums(data, partners, root, has_bias, prior, executor)
     if means_only or data.normal_starts[-1] == d * data.side.n_rows:
-        low = LowDegree.none(dtype)
+        low = None
     else:
         low = _low_degree(data, partners, partner_rows, has_bias, root, mean, precision, executor)
     return Update(data, partners, root, has_bias, prior, weigh_prior, heavy, sums, low)
@@ -156,8 +156,8 @@ def _heavy_sums(
 
     def add(number: int, segment: Segment) -> None:
         rows.sum_segment(
-            segment.lo, segment.hi, data.side.partners, data.targets, partners.packed,
-            partners.offsets, root, partners.n_factors, has_bias, prior.shape[1], parts[number],
+            segment.lo, segment.hi, data.side.partners, data.targets, data.look_up,
+            *partners[:2], root, partners.n_factors, has_bias, prior.shape[1], parts[number],
         )  # fmt: skip
 
     over_blocks(add, data.segments, executor)
@@ -184,16 +184,13 @@ def _low_degree(
     turn[:, :d], turn_back[:, :d] = inverse_root.T, inverse_root
     whitened = np.empty((len(partner_rows), width), dtype)
 
-    def whiten(_: int, block: range) -> None:
+    def whiten(_: int, chunk: slice) -> None:
         low_degree.whiten(
-            block.start, block.stop, partners.packed, partners.n_factors, has_bias, root, turn,
+            chunk.start, chunk.stop, partners.packed, partners.n_factors, has_bias, root, turn,
             whitened,
         )  # fmt: skip
 
-    starts = range(0, len(whitened), ROWS_PER_BLOCK)
-    over_blocks(
-        whiten, [range(at, min(at + ROWS_PER_BLOCK, len(whitened))) for at in starts], executor
-    )
+    over_blocks(whiten, tuple(chunks(len(whitened), ROWS_PER_CHUNK)), executor)
     k, means = partners.n_factors, mean.astype(dtype)
     expected = partner_rows[:, :k] @ means[:k] + partners.offsets
     if has_bias:

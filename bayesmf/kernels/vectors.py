@@ -16,6 +16,9 @@ from numba.core.registry import cpu_target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+AHEAD = 16
+"""Partners are asked for so many ratings before they are read: memory is far away."""
+
 I32, I64 = ir.IntType(32), ir.IntType(64)
 
 
@@ -65,12 +68,38 @@ class Code:
         typed = self.builder.bitcast(pointer, self.vector.as_pointer())
         self.builder.store(value, typed).align = self.size
 
+    def prefetch(self, pointer: Any) -> None:
+        """Ask for what stands there to be brought near before it is read."""
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        read, keep, data = (ir.Constant(I32, number) for number in (0, 3, 1))
+        self.builder.call(function, [self.builder.bitcast(pointer, byte), read, keep, data])
+
+    def zeros(self) -> Any:
+        """Make a vector of zeros."""
+        return ir.Constant(self.vector, [0.0] * self.lanes)
+
     def splat(self, value: Any) -> Any:
         """Put one number into all lanes."""
         undefined = ir.Constant(self.vector, ir.Undefined)
         one = self.builder.insert_element(undefined, value, ir.Constant(I32, 0))
         mask = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(one, undefined, mask)
+
+    def pick(self, a: Any, b: Any, numbers: list[int]) -> Any:
+        """Make a vector of numbers of two others, counted through both."""
+        mask = ir.Constant(ir.VectorType(I32, len(numbers)), numbers)
+        return self.builder.shuffle_vector(a, b, mask)
+
+    def deal(self, a: Any, b: Any) -> tuple[Any, Any]:
+        """Deal two vectors out like two halves of a pack of cards: the first half, and the second.
+
+        Done to all pairs of rows of a square that stand half of it apart, once for each bit of
+        their number, this transposes it.
+        """
+        numbers = [i // 2 + i % 2 * self.lanes for i in range(2 * self.lanes)]
+        return self.pick(a, b, numbers[: self.lanes]), self.pick(a, b, numbers[self.lanes :])
 
     def lane(self, vector: Any, number: int) -> Any:
         """Take one lane."""

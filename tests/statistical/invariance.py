@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
+from unittest import mock
 
 import numpy as np
 from scipy import stats
 
-from bayesmf.kernels.streams import Streams
 from bayesmf.model import BPMF, GammaPrior, NormalWishart, WorkingScale
 from tests.statistical.functionals import functionals, laws
 from tests.statistical.paths import PATHS, path_forced
@@ -63,7 +63,7 @@ class Case(NamedTuple):
     engine : str
         A key of ENGINES.
     many_blocks : bool
-        Cut each side into blocks of one row, each with random numbers of its own.
+        Cut each side into blocks of one row, each drawn by itself.
     dtype : str
         Type that rows are computed in.
     path : str
@@ -104,12 +104,16 @@ CASES = {
         Case("published 2008", small(2, False, PUBLISHED, 2.0)),
         # Five coordinates: one more than the kernel's padding.
         Case("five coordinates", small(4, True)),
-        Case("long rows", LONG_SETTING),
+        Case("long rows", LONG_SETTING, path="in tiles"),
         Case("many blocks", small(1, True), many_blocks=True),
         Case("numpy", small(1, True), engine="numpy"),
         Case("numpy, no biases", small(2, False, FIXED, STRONG), engine="numpy"),
         # Thirteen coordinates: a Cholesky factor of two panels, the second of them not whole.
         Case("two panels", small(13, False, LEARNED, STRONG), path="one by one"),
+        Case("in tiles", small(2, True, LEARNED, STRONG), path="in tiles"),
+        # The same, side by side: blocks of a system, and a vector's worth of coordinates and more.
+        Case("several blocks", small(13, False, LEARNED, STRONG)),
+        Case("several blocks, single precision", small(17, True), dtype="float32"),
         Case("one by one", small(2, False, LEARNED, STRONG), path="one by one"),
         Case("single precision", small(1, True), dtype="float32"),
         Case("two panels, single precision", small(12, True), dtype="float32", path="one by one"),
@@ -132,6 +136,9 @@ ROW_CASES = (
     "in segments",
     "two panels",
     "two panels, single precision",
+    "several blocks",
+    "several blocks, single precision",
+    "in tiles",
     "one by one",
     "low, single precision",
     "numpy, low",
@@ -156,6 +163,7 @@ def build_update(
     blocks = import_module(f"{package}.kernels.blocks")
     sampler = import_module(f"{package}.gibbs.sampler")
     engine = import_module(f"{package}.gibbs.engines").ENGINES[case.engine]
+    streams_of = import_module(f"{package}.kernels.streams").Streams
     table, model = case.setting.table, case.setting.model
     with path_forced(blocks, PATHS[case.path]):
         data = blocks.Data.build(
@@ -180,7 +188,7 @@ def build_update(
         y = worlds.ratings[world]
         data.users.targets[:] = y
         data.items.targets[:] = y[item_order]
-        state, streams = worlds.state(world), Streams((seed, world))
+        state, streams = worlds.state(world), streams_of((seed, world))
         if single:
             state = state._replace(
                 user_rows=state.user_rows.astype(np.float32),
@@ -214,7 +222,10 @@ def run(
         )
         before = before._replace(user=user, item=item)
     update = build_update(case, part, sweeps, package)
-    states = [update(before, world, seed) for world in range(replicates)]
+    blocks = import_module(f"{package}.kernels.blocks")
+    alone = 1 if case.many_blocks else blocks.BLOCKS_ALONE
+    with mock.patch.object(blocks, "BLOCKS_ALONE", alone):
+        states = [update(before, world, seed) for world in range(replicates)]
     return before, Worlds.of_states(states, before.ratings)
 
 
@@ -240,16 +251,17 @@ def p_values(found: Values, other: Values, setting: Setting) -> dict[str, float]
     }
 
 
-def changed(before: Worlds, after: Worlds) -> set[str]:
+def changed(case: Case, before: Worlds, after: Worlds) -> set[str]:
     """Name what is new in every world; a part that is new in some worlds only is an error."""
-    names = set()
+    names, single = set(), case.dtype == "float32"
     for side in ("user", "item"):
         for part in ("rows", "mean", "precision", "strength"):
             old, new = (getattr(getattr(worlds, side), part) for worlds in (before, after))
             moved = (old != new).reshape(len(old), -1)
             if moved.any():
-                # In single precision a number in a million is what it was by chance.
-                assert moved.mean() > 1 - 1e-4, f"{side} {part} moved in part"
+                # In single precision a number may be by chance what it was; no place always is.
+                kept = 1e-3 if single and part == "rows" else 0.0
+                assert (1 - moved.mean(axis=0) <= kept).all(), f"{side} {part} moved in part"
                 names.add(f"{side} {part}")
     if (before.alpha != after.alpha).any():
         assert (before.alpha != after.alpha).all()

@@ -42,7 +42,7 @@ class Mutant(NamedTuple):
 CONDITIONALS, SAMPLER = "gibbs/conditionals.py", "gibbs/sampler.py"
 ENGINES, UPDATES = "gibbs/engines.py", "kernels/updates.py"
 ROWS, LOW, DENSE = "kernels/rows.py", "kernels/low_degree.py", "kernels/dense.py"
-LANES = "kernels/lanes.py"
+LANES, LOOKUP, NORMALS = "kernels/lanes.py", "kernels/lookup.py", "kernels/normals.py"
 STUDY = "no biases, K=2, fixed strength"
 """The study that calibration mutants meet: its scale of 0.5 shows what was not brought back."""
 
@@ -155,8 +155,8 @@ MUTANTS = (
     ),
     Mutant(
         "swapped_rows", "the items' hyperparameters drawn given the users' rows", SAMPLER,
-        "hyper(state.item_rows, state.item_hyper",
-        "hyper(state.user_rows, state.item_hyper",
+        "state.item_moments or engine.moments(state.item_rows)",
+        "engine.moments(state.user_rows)",
         "learned", "item_hyper",
     ),
     Mutant(
@@ -166,9 +166,9 @@ MUTANTS = (
         "learned", "item_rows",
     ),
     Mutant(
-        "blocks_share_a_stream", "all blocks of rows draw the same normals", ENGINES,
-        "streams.generator(sweep, purpose, number)",
-        "streams.generator(sweep, purpose, 0)",
+        "blocks_share_normals", "all blocks of rows draw the same normals", ENGINES,
+        "*data.normals_of(run), sweep",
+        "0, data.normals_of(run)[1] - data.normals_of(run)[0], sweep",
         "many blocks", "user_rows",
     ),
     Mutant(
@@ -183,12 +183,38 @@ MUTANTS = (
         "a factor sqrt(alpha) missing from the data's term of the row mean (compiled)", ROWS,
         "y = root * (targets[first + t] - offsets[j])",
         "y = targets[first + t] - offsets[j]",
-        "learned", "user_rows",
+        "in tiles", "user_rows",
     ),
     Mutant(
         "kernel_bias_forgotten", "the partners' biases not taken from the ratings", ROWS,
         "y = root * (targets[first + t] - offsets[j])",
         "y = root * targets[first + t]",
+        "in tiles", "user_rows",
+    ),
+    Mutant(
+        "narrow_alpha_missing",
+        "the same factor sqrt(alpha), where partners are looked up one by one", LOOKUP,
+        "y = builder.fmul(root_, y)",
+        "y = y",
+        "learned", "user_rows",
+    ),
+    Mutant(
+        "narrow_bias_forgotten",
+        "the partners' biases not taken, where they are looked up one by one", LOOKUP,
+        "y = builder.fsub(builder.load(at[1]), builder.load(code.at(biases, j)))",
+        "y = builder.load(at[1])",
+        "learned", "user_rows",
+    ),
+    Mutant(
+        "normals_on_one_side", "normals whose angles lack a half turn", NORMALS,
+        "x[i] = -first if back else first",
+        "x[i] = first",
+        "learned", "user_rows",
+    ),
+    Mutant(
+        "normals_too_narrow", "normals of half the variance", NORMALS,
+        "np.sqrt(max(-two *",
+        "np.sqrt(max(-one *",
         "learned", "user_rows",
     ),
     Mutant(
@@ -198,6 +224,14 @@ MUTANTS = (
         " + offsets[j] + bias",
         " + bias",
         "learned", "noise",
+    ),
+    Mutant(
+        "error_bias_forgotten_by_vectors",
+        "the same, where a vectorful of residuals is worked out at once",
+        LOOKUP,
+        "builder.insert_element(code.zeros(), bias, ir.Constant(I32, 0))",
+        "code.zeros()",
+        "long rows", "noise",
     ),
     Mutant(
         "kernel_noise_solved_twice", "noise of a row through P^-1 in the place of U^-1", ROWS,
@@ -217,16 +251,16 @@ MUTANTS = (
     ),
     Mutant(
         "two_rows_share_normals", "every two rows read one buffer of normals", ROWS,
-        "normal_starts[row] - normal_starts[start] if draw else 0",
-        "(row - start) // 2 * d if draw else 0",
+        "at = normal_starts[row] - normal_starts[start]",
+        "at = (row - start) // 2 * d",
         "learned", "user_rows",
     ),
     Mutant(
         "two_rows_share_a_buffer",
         "a row starts from the right-hand side that the row before it left", ROWS,
-        "for a in range(2 * width):",
+        "for a in range(2 * width + 1):",
         "for a in range(width):",
-        "learned", "user_rows",
+        "in tiles", "user_rows",
     ),
     Mutant(
         "second_tile_lost", "ratings beyond the first tile of a row ignored", ROWS,
@@ -244,8 +278,8 @@ MUTANTS = (
     Mutant(
         "cholesky_rows_forgotten",
         "panels of the Cholesky factor that do not know of the rows before them", DENSE,
-        "rows, a, first, n_vectors, a)",
-        "rows, a, first, n_vectors, 0)",
+        "_subtract_panel(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a)",
+        "_subtract_panel(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a - a)",
         "two panels", "user_rows",
     ),
     Mutant(
@@ -256,23 +290,34 @@ MUTANTS = (
     ),
     Mutant(
         "lanes_mixed_up", "rows solved side by side that all take the first lane's solution", ROWS,
-        "lanes.take(batch, d, lane, out, row)",
-        "lanes.take(batch, d, 0, out, row)",
+        "lanes.take(solutions, d, lane, out, waiting[lane])",
+        "lanes.take(solutions, d, 0, out, waiting[lane])",
         "learned", "user_rows",
     ),
     Mutant(
         "lanes_row_forgotten", "side by side, rows of U that do not know of the row before them",
         LANES,
-        "for i in range(k + 1, d):",
-        "for i in range(k + 2, d):",
+        "u[i, j] = code.multiply_add(builder.fneg(u[k, i]), u[k, j], u[i, j])",
+        "u[i, j] = u[i, j]",
         "learned", "user_rows",
     ),
     Mutant(
-        "lanes_noise_solved_twice", "side by side, noise through P^-1 in the place of U^-1", LANES,
-        "noise[i * lanes + lane] = normals[at + i] if draw else 0.0",
-        "noise[i * lanes + lane] = 0.0\n"
-        "        if draw:\n"
-        "            batch[(i * (d + 1) + d) * lanes + lane] += normals[at + i]",
+        "lanes_blocks_apart", "side by side, blocks of U that do not know of the rows above", LANES,
+        "_factor_block(batch, above, here, step, i, inverse, above)",
+        "_factor_block(batch, above, here, step, i - i, inverse, above)",
+        "several blocks", "user_rows",
+    ),
+    Mutant(
+        "lanes_later_blocks_forgotten",
+        "side by side, a block solved without the coordinates of later ones", LANES,
+        "here + full * lanes, step, full - BLOCK - i, inverse,",
+        "here + full * lanes, step, i - i, inverse,",
+        "several blocks", "user_rows",
+    ),
+    Mutant(
+        "lanes_noise_scaled_twice", "side by side, noise divided by the diagonal of U twice", LANES,
+        "+= noise[at - before * lanes]",
+        "+= noise[at - before * lanes] * inverse[at]",
         "no biases", "user_rows",
     ),
     Mutant(
@@ -291,22 +336,22 @@ MUTANTS = (
     Mutant(
         "low_noise_of_row_missing",
         "a row in the space of its ratings, drawn without the noise of its prior", LOW,
-        "x[a] = normals[at + a] if a < d else 0.0",
-        "x[a] = 0.0",
+        "x[a], theta[a] = normals[at + a], mean[a]",
+        "x[a], theta[a] = 0.0, mean[a]",
         "low", "user_rows",
     ),
     Mutant(
         "low_mean_forgotten",
         "a row in the space of its ratings, drawn around zero, not around the prior mean", LOW,
-        "theta[a] = mean[a] if a < d else 0.0",
-        "theta[a] = 0.0",
+        "x[a], theta[a] = normals[at + a], mean[a]",
+        "x[a], theta[a] = normals[at + a], 0.0",
         "low", "user_rows",
     ),
     Mutant(
         "low_padding_not_cleared",
         "in the space of ratings, padding that keeps what a longer row had there", LOW,
-        "            across[a * turned + s] = 0.0\n",
-        "            across[a * turned + s] += 0.0\n",
+        "                across[a * turned + s] = 0.0\n",
+        "                across[a * turned + s] += 0.0\n",
         "low", "user_rows",
     ),
     Mutant(

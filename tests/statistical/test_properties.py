@@ -218,8 +218,11 @@ def states(draw) -> tuple[Table, State, bool, np.random.Generator]:
 class OneStream:
     """Random numbers that do not know what they are for."""
 
-    def generator(self, sweep, purpose, block=0):
-        return np.random.default_rng([5, block])
+    def generator(self, sweep, purpose):
+        return np.random.default_rng(5)
+
+    def normals(self, start, stop, sweep, purpose, dtype):
+        return np.random.default_rng(6).standard_normal(stop, dtype)[start:]
 
 
 def draw(block, table, state, has_bias, engine) -> np.ndarray:

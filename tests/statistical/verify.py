@@ -92,7 +92,7 @@ def _invariance(quick: bool, start: int, sizes: int, task: tuple[str, str]) -> d
     moved = True
     for seed in range(start, start + sizes):
         before, after = run(case, part, replicates=replicates, seed=seed)
-        moved &= changed(before, after) == expected_changes(case, part)
+        moved &= changed(case, before, after) == expected_changes(case, part)
         batches.append(functionals(after, case.setting))
         others.append(reference(case, replicates, seed))
     found = p_values(_joined(batches), _joined(others), case.setting)
@@ -119,7 +119,7 @@ def _mutant(quick: bool, seed: int, mutant: Mutant) -> dict[str, Any]:
         forms = [name for name, check in CHECKS.items() if _fails(check, package)]
         case = CASES[mutant.case or "learned"]
         before, after = run(case, seed=seed, replicates=20, package=package)
-        still = sorted(expected_changes(case, "sweep") - changed(before, after))
+        still = sorted(expected_changes(case, "sweep") - changed(case, before, after))
         own = _seen(case, mutant.part, package, replicates, seed) if mutant.case else None
         if own is not None and not own["power"] > page.SURE and not quick:
             own = _seen(case, mutant.part, package, REPLICATES, seed)
