@@ -91,13 +91,14 @@ def peak_mb() -> float:
 class Points:
     """What a long script has measured so far, on disk: a run that is cut short goes on from there.
 
-    Figures of other settings or of other sources of the package are not taken up.
+    Figures of other settings, or of other sources of the package or the benchmarks, are not taken
+    up.
     """
 
     def __init__(self, name: str, settings: Settings) -> None:
         self._path = RESULTS / f"{name}.part.json" if settings["resume"] else None
         digest = hashlib.sha256(json.dumps(settings).encode())
-        for source in sorted(SOURCES.rglob("*.py")):
+        for source in sorted([*SOURCES.rglob("*.py"), *Path(__file__).parent.glob("*.py")]):
             digest.update(source.read_bytes())
         self._key = digest.hexdigest()
         self._done: Numbers = {}

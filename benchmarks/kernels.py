@@ -1,4 +1,4 @@
-"""What the parts of the row update reach on one core: ways to add up a Gram matrix, short rows."""
+"""On one core: ways to add up a Gram matrix and to solve rows, normals, a sweep by its parts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ import numba
 import numpy as np
 import scipy.linalg.blas
 
+import bayesmf
+from bayesmf.draws.probes import choose_probes
+from bayesmf.draws.recorder import Recorder
+from bayesmf.gibbs.engines import ENGINES
+from bayesmf.gibbs.sampler import build_blocks, build_step, initial_state
+from bayesmf.indexing import Side
 from bayesmf.kernels import blocks
-from bayesmf.kernels.blocks import SideData
+from bayesmf.kernels.blocks import Data, SideData
 from bayesmf.kernels.dense import add_gram, buffer, padded_rows, whole
+from bayesmf.kernels.normals import standard_normals
+from bayesmf.kernels.streams import Streams
 from bayesmf.kernels.updates import prepare
-from bayesmf.ratings import Side
+from bayesmf.model import BPMF
 from benchmarks.common import Bar, limited, median, progress, prose, run, shown, table
 
 if TYPE_CHECKING:
@@ -29,12 +37,19 @@ SETTINGS = {
     "rows": 400,
     "ratings": 512,
     "shares": [0.125, 0.25, 0.5, 0.75],
+    "normals": 100_000,
+    # Users, items, ratings and rank of the tables whose sweeps are taken apart.
+    "sweeps": [[943, 1_682, 100_000, 10], [6_040, 3_706, 1_000_000, 64]],
     "repeats": 9,
     "gemm": 1_536,
     "seconds": 0.05,
 }
-QUICK = {"ranks": [16], "rows": 20, "ratings": 130, "repeats": 2, "gemm": 64, "seconds": 0.001}
+QUICK = {
+    "sweeps": [[90, 60, 900, 10]],
+    "ranks": [16], "rows": 20, "ratings": 130, "repeats": 2, "gemm": 64, "seconds": 0.001,
+}  # fmt: skip
 DTYPES = ("float32", "float64")
+PARTS = ("user_hyper", "user_rows", "item_hyper", "item_rows", "noise", "recording")
 WAYS = ("plain loops", "BLAS, a call a tile", "micro-kernel", "whole row update", "gemm")
 
 
@@ -61,9 +76,11 @@ def _micro(tile, k, n, times):
 
 
 def measure(settings: Settings) -> Numbers:
-    """GF/s by way and rank, and microseconds of short rows on both paths."""
+    """GF/s by way and rank, microseconds of rows by way, normals, and sweeps by their parts."""
     numbers: Numbers = {"rates": {}, "rows": {}}
     with limited(1):
+        numbers["normals"] = _normals(settings)
+        numbers["sweeps"] = [_parts(*sweep, settings) for sweep in settings["sweeps"]]
         for dtype in DTYPES:
             numbers["rates"][dtype], numbers["rows"][dtype] = {}, {}
             for rank in settings["ranks"]:
@@ -108,22 +125,73 @@ def _rates(rank: int, dtype: str, settings: Settings) -> dict[str, list[float]]:
 
 
 def _short_rows(rank: int, dtype: str, settings: Settings) -> dict[str, list[list[float]]]:
-    """Microseconds a row of D/8, D/4 ... ratings, drawn as all are, and in their space."""
+    """Microseconds a row of K/8, K/4 ... ratings: alone, side by side, in their space."""
     found: dict[str, list[list[float]]] = {}
     for share in settings["shares"]:
         degrees = np.full(4 * settings["rows"], max(1, round(share * rank)))
-        pair = [_update(degrees, rank, dtype, limit) for limit in (0.0, 1.0)]
-        for update, _ in pair:
+        ways = [
+            _update(degrees, rank, dtype, low, lanes)
+            for low, lanes in ((0.0, 0), (0.0, 10**6), (1.0, 0))
+        ]
+        for update, _ in ways:
             update()
         found[f"{share:g}"] = [
             [_seconds(lambda _, u=update: u(), 1) / rows * 1e6 for _ in range(settings["repeats"])]
-            for update, rows in pair
+            for update, rows in ways
         ]
     return found
 
 
+def _normals(settings: Settings) -> dict[str, list[list[float]]]:
+    """Nanoseconds a normal, by type: NumPy's Philox generator, and the kernels'."""
+    found, n = {}, settings["normals"]
+    rng = np.random.Generator(np.random.Philox(1))
+    for dtype in DTYPES:
+        ways: list[Callable[[int], object]] = [
+            lambda _, dtype=dtype: rng.standard_normal(n, np.dtype(dtype)),
+            lambda _, dtype=dtype: standard_normals(0, n, 0, 1, (1, 2), np.dtype(dtype)),
+        ]
+        for way in ways:
+            way(1)
+        found[dtype] = [
+            [_seconds(way, 1) / n * 1e9 for _ in range(settings["repeats"])] for way in ways
+        ]
+    return found
+
+
+def _parts(
+    n_users: int, n_items: int, n_ratings: int, rank: int, settings: Settings
+) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds of each block of a sweep, and of recording it, by type."""
+    ratings = bayesmf.simulate(
+        n_users, n_items, n_ratings, activity_sd=1.0, round_to=0.5, random_seed=1
+    ).ratings
+    model, streams, engine = BPMF(rank), Streams.of_chain(1, 0), ENGINES["numba"]
+    working, found = model.working_scale(ratings), {}
+    for dtype in DTYPES:
+        data = Data.build(ratings, working, rank, True, dtype)
+        recorder = Recorder(
+            ratings, model, working, chains=1, draws=settings["repeats"], memory_budget=10**9,
+            probes=choose_probes(ratings, 500), test=None, function="kernels",
+        )  # fmt: skip
+        blocks_of = build_blocks(data, model, engine)
+        state, info = build_step(data, model, engine)(initial_state(data, model, streams), streams)
+        each: dict[str, list[float]] = {part: [] for part in PARTS}
+        for draw in range(settings["repeats"]):
+            new = state._replace(sweep=state.sweep + 1)
+            for name, block in blocks_of.items():
+                start = time.perf_counter()
+                new = block(new, streams)
+                each[name].append(1e3 * (time.perf_counter() - start))
+            start = time.perf_counter()
+            recorder.record(0, draw, state, info, 0.0)
+            each["recording"].append(1e3 * (time.perf_counter() - start))
+        found[dtype] = each
+    return found
+
+
 def _update(
-    degrees: np.ndarray, rank: int, dtype: str, low: float
+    degrees: np.ndarray, rank: int, dtype: str, low: float, lanes: int = 10**6
 ) -> tuple[Callable[[], int], int]:
     """One call that updates rows with these numbers of ratings, and how many rows there are."""
     rng, n_partners, d = np.random.default_rng(1), 4_000, rank + 1
@@ -132,7 +200,7 @@ def _update(
     partner_rows = 0.3 * rng.standard_normal((n_partners, d)).astype(dtype)
     with (
         mock.patch.dict(blocks.LOW_DEGREE, dict.fromkeys(DTYPES, low)),
-        mock.patch.object(blocks, "WHITEN_COST", 0.0),
+        mock.patch.multiple(blocks, WHITEN_COST=0.0, LOW_FROM=0, SIDE_BY_SIDE=lanes),
     ):
         data = SideData.build(side, rng.standard_normal(indptr[-1]).astype(dtype), d, n_partners)
     update = prepare(data, partner_rows, True, 1.3, np.zeros(d), 3.0 * np.eye(d), None)
@@ -174,8 +242,8 @@ def text(numbers: Numbers, settings: Settings) -> str:
         [
             f"{dtype}, K={rank}",
             *(
-                f"{median(usual):.1f} / {median(low):.1f}"
-                for usual, low in (found[f"{share:g}"] for share in settings["shares"])
+                " / ".join(f"{median(way):.2f}" for way in found[f"{share:g}"])
+                for share in settings["shares"]
             ),
         ]
         for dtype, ranks in numbers["rows"].items()
@@ -186,13 +254,34 @@ def text(numbers: Numbers, settings: Settings) -> str:
         {settings["ratings"]} ratings, gathering, Cholesky factor, solves and all, with K^3 / 3 more
         for each; and a product of square matrices of {settings["gemm"]}. Median (range) of
         {settings["repeats"]} turns."""
-    limit = blocks.LOW_DEGREE["float32"]
-    short = f"""Microseconds a row with few ratings, drawn by a D x D system / in the space of its
-        ratings, the whitening of the partners not counted. Rows with up to {limit:g} D ratings go
-        the second way."""
+    short = f"""Microseconds a row with few ratings, drawn by a D x D system alone / side by side /
+        in the space of its ratings, the whitening of the partners not counted. Up to
+        {blocks.SIDE_BY_SIDE} coordinates go the second way, but for rows of {blocks.LOW_FROM} and
+        more with up to {blocks.LOW_DEGREE["float32"]:.2g} D ratings
+        ({blocks.LOW_DEGREE["float64"]:.2g} D in double precision), where the whitening pays."""
     header = ["n / K", *(f"{share:g}" for share in settings["shares"])]
+    normals = [[dtype, *(shown(way, 1) for way in numbers["normals"][dtype])] for dtype in DTYPES]
+    sweeps = [
+        [
+            f"{n_ratings:,} ratings, K={rank}, {dtype}",
+            *(f"{median(found[dtype][part]):.2f}" for part in PARTS),
+        ]
+        for (_, _, n_ratings, rank), found in zip(
+            settings["sweeps"], numbers["sweeps"], strict=True
+        )
+        for dtype in DTYPES
+    ]
     return "\n\n".join(
-        [prose(protocol), table(["GF/s", *WAYS], rates), prose(short), table(header, rows)]
+        [
+            prose(protocol),
+            table(["GF/s", *WAYS], rates),
+            prose(short),
+            table(header, rows),
+            "Nanoseconds a standard normal, median (range).",
+            table(["", "NumPy, Philox", "kernels"], normals),
+            "Milliseconds of the parts of a sweep, medians.",
+            table(["", *(part.replace("_", " ") for part in PARTS)], sweeps),
+        ]
     )
 
 

@@ -117,7 +117,7 @@ def bars(numbers: Numbers) -> list[Bar]:
     asked = {
         "interval": "mean, sd and 90% interval of the cells",
         "moments": "mean and sd of the cells",
-        "lists": "a list for every user",
+        "lists": "a list for every user from 200 draws",
     }
     return [
         at_most(what, SECONDS, median(numbers[name]["seconds"]), 1, " s")

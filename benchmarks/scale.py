@@ -194,7 +194,8 @@ def bars(numbers: Numbers) -> list[Bar]:
     largest = max(numbers[LARGER]["peak_gb"], large["peak_gb"])
     return [
         at_most(
-            f"peak memory of the process that fits {SMALLER}, float32",
+            f"peak memory of the process that fits {SMALLER}, float32, "
+            f"memory_budget={SETTINGS['memory_budget'][SMALLER]}",
             PEAK_GB,
             small["peak_gb"],
             2,
