@@ -125,14 +125,11 @@ def _rates(rank: int, dtype: str, settings: Settings) -> dict[str, list[float]]:
 
 
 def _short_rows(rank: int, dtype: str, settings: Settings) -> dict[str, list[list[float]]]:
-    """Microseconds a row of K/8, K/4 ... ratings: alone, side by side, in their space."""
+    """Microseconds a row of K/8, K/4 ... ratings: drawn as all are, and in their space."""
     found: dict[str, list[list[float]]] = {}
     for share in settings["shares"]:
         degrees = np.full(4 * settings["rows"], max(1, round(share * rank)))
-        ways = [
-            _update(degrees, rank, dtype, low, lanes)
-            for low, lanes in ((0.0, 0), (0.0, 10**6), (1.0, 0))
-        ]
+        ways = [_update(degrees, rank, dtype, low) for low in (0.0, 1.0)]
         for update, _ in ways:
             update()
         found[f"{share:g}"] = [
@@ -191,7 +188,7 @@ def _parts(
 
 
 def _update(
-    degrees: np.ndarray, rank: int, dtype: str, low: float, lanes: int = 10**6
+    degrees: np.ndarray, rank: int, dtype: str, low: float
 ) -> tuple[Callable[[], int], int]:
     """One call that updates rows with these numbers of ratings, and how many rows there are."""
     rng, n_partners, d = np.random.default_rng(1), 4_000, rank + 1
@@ -200,7 +197,7 @@ def _update(
     partner_rows = 0.3 * rng.standard_normal((n_partners, d)).astype(dtype)
     with (
         mock.patch.dict(blocks.LOW_DEGREE, dict.fromkeys(DTYPES, low)),
-        mock.patch.multiple(blocks, WHITEN_COST=0.0, LOW_FROM=0, SIDE_BY_SIDE=lanes),
+        mock.patch.multiple(blocks, WHITEN_COST=0.0, LOW_FROM=0),
     ):
         data = SideData.build(side, rng.standard_normal(indptr[-1]).astype(dtype), d, n_partners)
     update = prepare(data, partner_rows, True, 1.3, np.zeros(d), 3.0 * np.eye(d), None)
@@ -254,11 +251,10 @@ def text(numbers: Numbers, settings: Settings) -> str:
         {settings["ratings"]} ratings, gathering, Cholesky factor, solves and all, with K^3 / 3 more
         for each; and a product of square matrices of {settings["gemm"]}. Median (range) of
         {settings["repeats"]} turns."""
-    short = f"""Microseconds a row with few ratings, drawn by a D x D system alone / side by side /
-        in the space of its ratings, the whitening of the partners not counted. Up to
-        {blocks.SIDE_BY_SIDE} coordinates go the second way, but for rows of {blocks.LOW_FROM} and
-        more with up to {blocks.LOW_DEGREE["float32"]:.2g} D ratings
-        ({blocks.LOW_DEGREE["float64"]:.2g} D in double precision), where the whitening pays."""
+    short = f"""Microseconds a row with few ratings, drawn by a D x D system / in the space of its
+        ratings, the whitening of the partners not counted. From D = {blocks.LOW_FROM} on rows with
+        up to {blocks.LOW_DEGREE["float32"]:.2g} D ratings ({blocks.LOW_DEGREE["float64"]:.2g} D in
+        double precision) go the second way, where the whitening pays."""
     header = ["n / K", *(f"{share:g}" for share in settings["shares"])]
     normals = [[dtype, *(shown(way, 1) for way in numbers["normals"][dtype])] for dtype in DTYPES]
     sweeps = [

@@ -35,16 +35,12 @@ BLOCKS_ALONE = 4
 ROW_WORK = 40
 """What a row costs beside its ratings, in ratings: its Cholesky factor takes about so long."""
 
-SIDE_BY_SIDE = 160
-"""Rows of up to so many coordinates have their systems solved in the lanes of vectors (`lanes.py`).
-Above, these do not fit the second-level cache."""
-
 LOW_DEGREE = {"float32": 1 / 3, "float64": 1 / 2}
 """Rows with at most so many ratings a coordinate are drawn in the space of their ratings
 (`low_degree.py`), where that is less work."""
 
 LOW_FROM = 40
-"""Rows of fewer coordinates are not: side by side their systems take as little."""
+"""Rows of fewer coordinates are not: side by side (`lanes.py`) their systems take as little."""
 
 WHITEN_COST = 1.0
 """What whitening one partner counts for, in units of D^2 operations; they must be saved first."""
@@ -82,8 +78,6 @@ class SideData(NamedTuple):
         more for each rating of a row that is drawn in the space of its ratings.
     segments : tuple of Segment
         The ratings of heavy rows, in order.
-    side_by_side : bool
-        Whether several rows' systems are solved at once.
     look_up : bool
         Whether partners of one vector are looked up one by one.
     """
@@ -93,7 +87,6 @@ class SideData(NamedTuple):
     blocks: tuple[range, ...]
     normal_starts: np.ndarray
     segments: tuple[Segment, ...]
-    side_by_side: bool
     look_up: bool
 
     @classmethod
@@ -109,10 +102,7 @@ class SideData(NamedTuple):
         partners = side.partners.view()
         partners.flags.writeable = False
         side = side._replace(partners=partners)
-        return cls(
-            side, targets, row_blocks(side), starts, heavy_segments(side),
-            n_coordinates <= SIDE_BY_SIDE, LOOK_UP,
-        )  # fmt: skip
+        return cls(side, targets, row_blocks(side), starts, heavy_segments(side), LOOK_UP)
 
     def normals_of(self, block: range) -> tuple[int, int]:
         """Which of the standard normals of all rows those of a block are drawn from."""

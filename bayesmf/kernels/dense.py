@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from bayesmf.kernels import simd
-from bayesmf.kernels.compiling import inner
+from bayesmf.kernels.compiling import inlined, inner
 from bayesmf.kernels.vectors import PANEL, VECTOR_BYTES
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def add_gram(c, c_ld, tile, tile_ld, d, n):
             add_panel(c, at, c_ld, tile, a, tile_ld, one, tile, first, tile_ld, n_vectors, n)
 
 
-@inner
+@inlined
 def _factor_corner(p, p_ld, a, d, inverse):
     # The last few rows, whose only columns are their own and the right-hand side: number by number.
     # A pivot below zero becomes NaN.
@@ -119,7 +119,7 @@ def _factor_corner(p, p_ld, a, d, inverse):
             p[i * p_ld + j] = value * inverse[i]
 
 
-@inner
+@inlined
 def factor(p, p_ld, d, inverse, scratch):
     """Replace P (d, d) by U with U'U = P and column d, r, by U^-T r; tell whether it could.
 
@@ -156,7 +156,7 @@ def factor(p, p_ld, d, inverse, scratch):
     return True
 
 
-@inner
+@inlined
 def back_substitute(u, u_ld, d, inverse, right, x, sums):
     """Solve U x = right (d,) from the last row up; x is padded with zeros to a whole row of U."""
     w = VECTOR_BYTES // u.itemsize

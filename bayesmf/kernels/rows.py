@@ -16,17 +16,9 @@ import numpy as np
 
 from bayesmf.kernels import lanes, simd
 from bayesmf.kernels.compiling import compiled, inlined
-from bayesmf.kernels.dense import (
-    SCRATCH,
-    add_gram,
-    add_one,
-    add_two,
-    back_substitute,
-    buffer,
-    factor,
-)
+from bayesmf.kernels.dense import add_gram, add_one, add_two, buffer
 from bayesmf.kernels.lookup import add_looked_up
-from bayesmf.kernels.vectors import AHEAD, PANEL, VECTOR_BYTES
+from bayesmf.kernels.vectors import AHEAD, VECTOR_BYTES
 
 TILE = 128
 """Ratings gathered at a time: many enough for long sums in registers, few enough to stay near."""
@@ -90,24 +82,6 @@ def _add_ratings(
         system[k * ld + d] += root * sums[2 * width]
 
 
-@inlined
-def _solve(system, ld, d, normals, at, draw, inverse, right, x, dots, scratch, out, row):
-    # Solve a row's system into out[row]; tell whether it could be done.
-    if not factor(system, ld, d, inverse, scratch):
-        return False
-    for a in range(ld):
-        x[a] = 0.0
-    for a in range(d):
-        # U x = U^-T r + z: one solve gives mean + U^-1 z.
-        right[a] = system[a * ld + d]
-        if draw:
-            right[a] += normals[at + a]
-    back_substitute(system, ld, d, inverse, right, x, dots)
-    for a in range(d):
-        out[row, a] = x[a]
-    return True
-
-
 @compiled
 def sum_segment(lo, hi, partners, targets, look_up, packed, offsets, root, k, has_bias, ld, system):
     """Write what the ratings lo..hi of a heavy row say into `system`, [P | r] of no prior."""
@@ -123,7 +97,7 @@ def sum_segment(lo, hi, partners, targets, look_up, packed, offsets, root, k, ha
 @compiled
 def update_rows(
     start, stop, indptr, partners, targets, look_up, packed, offsets, root, k, has_bias, prior,
-    weigh_prior, side_by_side, heavy, heavy_sums, normals, normal_starts, out,
+    weigh_prior, heavy, heavy_sums, normals, normal_starts, out,
 ):  # fmt: skip
     """Update rows start..stop of one side, given the other; return a row that failed, or -1.
 
@@ -151,8 +125,6 @@ def update_rows(
         [Lambda | Lambda mu], padded.
     weigh_prior : bool
         Multiply the prior by the row's number of ratings (weighted-lambda ALS, Zhou et al. 2008).
-    side_by_side : bool
-        Solve several rows' systems at once, in the lanes of vectors.
     heavy : ndarray of int64, shape (n_heavy,)
         Rows whose ratings have been summed up, in order.
     heavy_sums : ndarray, shape (n_heavy, padded_rows(D) * whole(D + 1))
@@ -170,20 +142,17 @@ def update_rows(
     draw = normals.size > 0
     tile, beside = buffer(TILE * width, packed), buffer(2 * TILE, packed)
     sums = buffer(2 * width + 1, packed)
-    inverse, right, x = buffer(ld, packed), buffer(ld, packed), buffer(ld, packed)
-    dots, scratch = buffer(PANEL, packed), buffer(SCRATCH, packed)
     # Taken once: a view made for every row would cost more than the row's arithmetic.
     flat, prior_flat = packed.reshape(-1), prior.reshape(-1)
     n_prior = prior.size * prior.itemsize // VECTOR_BYTES
-    # One system after the other, or as many as a vector has lanes.
-    side = VECTOR_BYTES // packed.itemsize if side_by_side else 1
-    systems, size = buffer(side * prior.size, packed), side * (d + lanes.padding(d))
-    batch = buffer(side * lanes.batch_size(d, ld) if side_by_side else 0, packed)
+    # Systems wait until there is one for each lane of a vector.
+    together = VECTOR_BYTES // packed.itemsize
+    systems, size = buffer(together * prior.size, packed), together * (d + lanes.padding(d))
+    batch = buffer(together * lanes.batch_size(d, ld), packed)
     noise, solutions = buffer(size, packed), buffer(size, packed)
     diagonal, roots = buffer(size, packed), buffer(size, packed)
-    waiting, kept, filled = np.zeros(side, np.intp), np.zeros(side, np.bool_), 0
-    if side_by_side:
-        lanes.clear(batch, d, ld)
+    waiting, kept, filled = np.zeros(together, np.intp), np.zeros(together, np.bool_), 0
+    lanes.clear(batch, d, ld)
     failed, next_heavy, last = -1, 0, stop - 1
     while draw and last > start and normal_starts[last + 1] - normal_starts[last] > d:
         last -= 1
@@ -209,17 +178,11 @@ def update_rows(
                 lo, hi, partners, targets, look_up, flat, width, offsets, root, k, has_bias,
                 system, ld, tile, beside, sums,
             )  # fmt: skip
-        if not side_by_side:
-            if not _solve(
-                system, ld, d, normals, at, draw, inverse, right, x, dots, scratch, out, row
-            ):
-                failed = row if failed < 0 else failed
-            continue
         if draw:
             lanes.put_noise(noise, filled, normals, at, d)
         waiting[filled] = row
         filled += 1
-        if filled == side or row == last:
+        if filled == together or row == last:
             lanes.solve(systems, ld, d, noise, batch, diagonal, roots, solutions, kept)
             for lane in range(filled):
                 if kept[lane]:

@@ -84,7 +84,7 @@ class Update(NamedTuple):
         ratings = block.start, block.stop, data.side.indptr, data.side.partners, data.targets
         failed = rows.update_rows(
             *ratings, data.look_up, *self.partners[:2], self.root, self.partners.n_factors,
-            self.has_bias, self.prior, self.weigh_prior, data.side_by_side, self.heavy,
+            self.has_bias, self.prior, self.weigh_prior, self.heavy,
             self.heavy_sums, normals, data.normal_starts, out,
         )  # fmt: skip
         if self.low is None:

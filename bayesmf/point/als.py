@@ -147,8 +147,10 @@ def _loss(
     total = sum(over_blocks(block_error, data.users.blocks, executor))
     diagonal = penalty.diagonal(n_factors, data.has_bias)
     for rows, one_side in ((user_rows, data.users), (item_rows, data.items)):
-        weights = np.diff(one_side.side.indptr) if penalty.weighted else np.ones(len(rows))
-        total += float(np.einsum("n,nd,nd,d->", weights, rows, rows, diagonal))
+        of_row = np.einsum("nd,nd->n", rows * diagonal, rows)
+        if penalty.weighted:
+            of_row *= np.diff(one_side.side.indptr)
+        total += float(of_row.sum())
     return total
 
 

@@ -108,19 +108,17 @@ CASES = {
         Case("many blocks", small(1, True), many_blocks=True),
         Case("numpy", small(1, True), engine="numpy"),
         Case("numpy, no biases", small(2, False, FIXED, STRONG), engine="numpy"),
-        # Thirteen coordinates: a Cholesky factor of two panels, the second of them not whole.
-        Case("two panels", small(13, False, LEARNED, STRONG), path="one by one"),
         Case("in tiles", small(2, True, LEARNED, STRONG), path="in tiles"),
-        # The same, side by side: blocks of a system, and a vector's worth of coordinates and more.
+        # Systems of several blocks, the first of them not whole, and more than a vector of factors.
         Case("several blocks", small(13, False, LEARNED, STRONG)),
         Case("several blocks, single precision", small(17, True), dtype="float32"),
-        Case("one by one", small(2, False, LEARNED, STRONG), path="one by one"),
         Case("single precision", small(1, True), dtype="float32"),
-        Case("two panels, single precision", small(12, True), dtype="float32", path="one by one"),
         # "low": rows with few ratings, drawn in the space of these.
         Case("low", small(2, True, LEARNED, STRONG), path=LOW),
         Case("low, single precision", small(1, True), dtype="float32", path=LOW),
         Case("numpy, low", small(1, True), engine="numpy", path=LOW),
+        # Cholesky factors of many panels, the last of them whole and not.
+        Case("low, many panels", LONG_SETTING, path=LOW),
         Case("in segments", LONG_SETTING, path="in segments"),
         Case("in segments, single precision", LONG_SETTING, dtype="float32", path="in segments"),
     )
@@ -134,12 +132,10 @@ ROW_CASES = (
     "many blocks",
     "numpy, no biases",
     "in segments",
-    "two panels",
-    "two panels, single precision",
     "several blocks",
     "several blocks, single precision",
     "in tiles",
-    "one by one",
+    "low, many panels",
     "low, single precision",
     "numpy, low",
     "in segments, single precision",

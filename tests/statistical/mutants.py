@@ -234,15 +234,6 @@ MUTANTS = (
         "long rows", "noise",
     ),
     Mutant(
-        "kernel_noise_solved_twice", "noise of a row through P^-1 in the place of U^-1", ROWS,
-        "    if not factor(system, ld, d, inverse, scratch):\n        return False\n",
-        "    for a in range(d):\n        if draw:\n"
-        "            system[a * ld + d] += normals[at + a]\n"
-        "    draw = False\n"
-        "    if not factor(system, ld, d, inverse, scratch):\n        return False\n",
-        "one by one", "user_rows",
-    ),
-    Mutant(
         "reference_cholesky_transposed",
         "noise of a row through L^-1 in the place of L^-T (NumPy engine)", CONDITIONALS,
         "np.linalg.solve(chol.T, z)",
@@ -272,21 +263,20 @@ MUTANTS = (
         "panels_apart", "products of coordinates of different panels left out", DENSE,
         "n_vectors = tile_ld // w - a // w\n",
         "n_vectors = min(tile_ld // w, (a + PANEL - 1) // w + 1) - a // w\n",
-        # Without biases, whose products are all there, the precision stays positive definite.
-        "two panels", "user_rows",
+        "low, many panels", "user_rows",
     ),
     Mutant(
         "cholesky_rows_forgotten",
         "panels of the Cholesky factor that do not know of the rows before them", DENSE,
         "_subtract_panel(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a)",
         "_subtract_panel(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a - a)",
-        "two panels", "user_rows",
+        "low, many panels", "user_rows",
     ),
     Mutant(
         "cholesky_corner", "pivots of the last, short panel without their own rows' part", DENSE,
         "pivot -= p[k * p_ld + i] * p[k * p_ld + i]",
         "pivot -= 0.0",
-        "one by one", "user_rows",
+        "low, many panels", "user_rows",
     ),
     Mutant(
         "lanes_mixed_up", "rows solved side by side that all take the first lane's solution", ROWS,
@@ -324,7 +314,7 @@ MUTANTS = (
         "later_panels_forgotten", "a row solved without the coordinates of later panels", DENSE,
         "value = right[i] - sums[i - a]",
         "value = right[i]",
-        "two panels", "user_rows",
+        "low, many panels", "user_rows",
     ),
     Mutant(
         "low_noise_of_ratings_missing",

@@ -24,8 +24,6 @@ class Path(NamedTuple):
         Rows with at most so many ratings a coordinate are drawn in the space of their ratings.
     heavy : int
         Rows with more ratings are summed up in segments.
-    side_by_side : int
-        Rows of up to so many coordinates are solved in the lanes of vectors.
     look_up : bool
         Partners of one vector are looked up one by one, not gathered in tiles.
     degrees : tuple of int
@@ -34,7 +32,6 @@ class Path(NamedTuple):
 
     low_share: float = 0.0
     heavy: int = 10**6
-    side_by_side: int = 10**6
     look_up: bool = True
     degrees: tuple[int, ...] = DEGREES
 
@@ -44,8 +41,7 @@ PATHS = {
     "in the space of ratings": Path(low_share=math.inf, degrees=(40, 0, 17, 1, 16, 7, 9, 8, 3)),
     "in segments": Path(heavy=100),
     "in tiles": Path(look_up=False),
-    "one by one": Path(side_by_side=0, look_up=False),
-    "mixed": Path(low_share=1.0, heavy=100, side_by_side=8, look_up=False),
+    "mixed": Path(low_share=1.0, heavy=100, look_up=False),
 }
 
 
@@ -55,9 +51,7 @@ def path_forced(blocks: Any, path: Path) -> AbstractContextManager[Any]:
     share = path.low_share
     stack.enter_context(mock.patch.dict(blocks.LOW_DEGREE, float32=share, float64=share))
     stack.enter_context(mock.patch.multiple(blocks, HEAVY_RATINGS=path.heavy, HEAVY_SHARE=0.0))
-    stack.enter_context(
-        mock.patch.multiple(blocks, SIDE_BY_SIDE=path.side_by_side, LOOK_UP=path.look_up)
-    )
+    stack.enter_context(mock.patch.object(blocks, "LOOK_UP", path.look_up))
     # The rule asks whether whitening pays, which here it need not.
     stack.enter_context(mock.patch.multiple(blocks, LOW_FROM=0, WHITEN_COST=-math.inf))
     return stack
