@@ -46,7 +46,7 @@ class State(NamedTuple):
         which nothing is drawn from.
     user_moments, item_moments : (mean, scatter), optional
         Mean (D,) and centred scatter (D, D) of the rows, where a sweep has left them for the next;
-        without them they are worked out when they are needed.
+        without them they are worked out when they are needed. Whoever replaces rows clears them.
     """
 
     sweep: int

@@ -33,7 +33,7 @@ BLOCKS_ALONE = 4
 """Blocks that a lone thread takes at a time: fewer calls, in memory that stays small."""
 
 ROW_WORK = 40
-"""What a row costs beside its ratings, in ratings: its Cholesky factor takes about so long."""
+"""What a row costs beside its ratings, in ratings: at K = 32 its system takes about so long."""
 
 LOW_DEGREE = {"float32": 1 / 3, "float64": 1 / 2}
 """Rows with at most so many ratings a coordinate are drawn in the space of their ratings
@@ -47,7 +47,7 @@ WHITEN_COST = 1.0
 
 LOOK_UP = True
 """Whether partners of one vector are looked up one by one (`lookup.py`), not gathered in tiles as
-wider ones are."""
+wider ones are: always, but in tests of tiles."""
 
 HEAVY_RATINGS, HEAVY_SHARE = 8192, 1 / 64
 """A row with more ratings than this, and than this share of all, is summed up by several threads:

@@ -48,7 +48,7 @@ def inner(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `inner`, for a function with one caller, whose text it becomes part of before compiling.
+    """As `inner`, for a function that is called from one place or two: part of their text.
 
     That takes less time than to compile it apart.
     """

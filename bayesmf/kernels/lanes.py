@@ -1,7 +1,7 @@
 """Systems solved side by side: a vector holds one number of each of several rows.
 
 A Cholesky factor of ten or fifty coordinates is a chain of short sums, roots and divisions that
-wait for each other. With a row to each lane of a vector the same chain serves 4 to 16 rows at once,
+wait for each other. With a row to each lane of a vector the same chain serves 2 to 16 rows at once,
 and all sums are of whole vectors. Blocks of numbers stay in registers while all that earlier rows
 explain is taken from them, as in `simd.products`.
 
@@ -259,6 +259,7 @@ def solve(systems, ld, d, noise, batch, diagonal, inverse, x, kept):
         _solve_one(
             batch, above, full * lanes, here, i * step + full * lanes, step, i, inverse, above
         )
+    # A pivot lost to rounding is no pivot: it marks a singular system (ALS without a penalty).
     tolerance = pivot_tolerance(batch.itemsize)
     for lane in range(lanes):
         kept[lane] = True

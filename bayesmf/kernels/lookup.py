@@ -1,7 +1,7 @@
 """Loops over ratings whose partners are looked up one by one and used at once.
 
-Up to 16 factors in single precision and 8 in double (half of that without AVX-512) fit one vector,
-and their whole Gram matrix fits the registers. Then no tile of partners is gathered: each is
+Up to 16 factors in single precision and 8 in double (half of that with AVX2) fit one vector, and
+their whole Gram matrix fits the registers. Then no tile of partners is gathered: each is
 multiplied by its own numbers and by its target, and forgotten. Residuals need no tile either.
 """
 
@@ -89,10 +89,10 @@ _add_4, _add_5, _add_6, _add_8 = (_looked_up(eighths) for eighths in (4, 5, 6, 8
 def add_looked_up(c, c_ld, sums, partners, targets, lo, n, packed, offsets, root, k, width):
     """Add the upper triangle of X'X of n > 0 ratings to C, X their partners' k factors.
 
-    `packed`, flat, has one vector of `width` numbers for each partner. Of the `sums`, the first
-    `width` become those of X, the next those of X times root (y - c), and then comes the sum of
-    root (y - c), with y the targets and c the partners' `offsets`. The lower triangle of C is
-    written too.
+    `packed`, flat, has one vector of `width` numbers for each partner. Of the `sums`, the first k
+    become those of X, those from `width` on those of X times root (y - c), and number 2 `width` the
+    sum of root (y - c), with y the targets and c the partners' `offsets`. The lower triangle of C
+    is written too.
     """
     at = lo - lo
     if 8 * k <= 4 * width:

@@ -73,8 +73,13 @@ def draw_low_rows(
     most = 0
     for row in range(start, stop):
         most = max(most, normal_starts[row + 1] - normal_starts[row] - d)
+    if most == 0:
+        return -1
     widest = max(whole(most + 1, whitened.itemsize), width)
-    tile, across = buffer(most * width, whitened), buffer(d * widest, whitened)
+    tile, across = (
+        buffer(most * width, whitened),
+        buffer(d * whole(most, whitened.itemsize), whitened),
+    )
     system = buffer(padded_rows(most) * widest, whitened)
     inverse, right, t = buffer(widest, whitened), buffer(widest, whitened), buffer(widest, whitened)
     x, theta = buffer(width, whitened), buffer(width, whitened)

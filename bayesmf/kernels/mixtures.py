@@ -103,11 +103,11 @@ def _kernel(z):
 
 @compiled
 def _mills(z):
-    # Phi(-a) exp(a^2 / 2) of a = |z| up to 9. np.divide: "/" would look for a zero, and branch.
+    # Phi(-a) exp(a^2 / 2) of a = |z| up to 9.
     a = min(abs(z), 9.0)
     p = _P0 + a * (_P1 + a * (_P2 + a * (_P3 + a * (_P4 + a * (_P5 + a * _P6)))))
     q = _Q0 + a * (_Q1 + a * (_Q2 + a * (_Q3 + a * (_Q4 + a * (_Q5 + a * (_Q6 + a * _Q7))))))
-    return np.divide(p, q)
+    return p / q
 
 
 @compiled
@@ -166,7 +166,7 @@ def _shape(means, sds):
         fourth += d * d * (d * d + 6 * v) + 3 * v * v
     v = square / n
     spread = math.sqrt(v)
-    return mean, spread, np.divide(cube, n * v * spread), np.divide(fourth, n * v * v) - 3
+    return mean, spread, cube / (n * v * spread), fourth / (n * v * v) - 3
 
 
 @compiled

@@ -75,7 +75,7 @@ def _box_muller(dtype: str, log_terms: int, turn_terms: int) -> Callable[..., An
     def box_muller(uniform, turns, quarters, x, y):
         """Write x, y = sqrt(-2 log u) (cos, sin) of an angle.
 
-        It is `turns`, in [-1, 1), eighths of a turn, less the last two bits of `quarters` quarters.
+        It is `turns`, in [-1, 1], eighths of a turn, less the last two bits of `quarters` quarters.
         """
         bits = uniform.view(integer)
         for i in range(CHUNK):

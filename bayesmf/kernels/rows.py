@@ -99,7 +99,7 @@ def update_rows(
     start, stop, indptr, partners, targets, look_up, packed, offsets, root, k, has_bias, prior,
     weigh_prior, heavy, heavy_sums, normals, normal_starts, out,
 ):  # fmt: skip
-    """Update rows start..stop of one side, given the other; return a row that failed, or -1.
+    """Update rows start..stop of one side, given the other; return the first that failed, or -1.
 
     Parameters
     ----------
@@ -132,14 +132,20 @@ def update_rows(
     normals : ndarray, shape (n_normals,) or (0,)
         Standard normals of the rows; without any, the conditional means are written.
     normal_starts : ndarray of int64, shape (n_rows + 1,)
-        Where each row's begin, less those of row `start`. A row with more than D of them is left
-        alone: it is drawn in the space of its ratings (`low_degree.py`).
+        Where each row's begin among those of all rows; `normals` begin with those of row `start`. A
+        row with more than D of them is left alone: it is drawn in the space of its ratings
+        (`low_degree.py`).
     out : ndarray, shape (n_rows, D)
         Written in rows start..stop only.
     """
     width, ld = packed.shape[1], prior.shape[1]
     d = k + 1 if has_bias else k
     draw = normals.size > 0
+    last = stop - 1
+    while draw and last >= start and normal_starts[last + 1] - normal_starts[last] > d:
+        last -= 1
+    if last < start:
+        return -1
     tile, beside = buffer(TILE * width, packed), buffer(2 * TILE, packed)
     sums = buffer(2 * width + 1, packed)
     # Taken once: a view made for every row would cost more than the row's arithmetic.
@@ -153,9 +159,7 @@ def update_rows(
     diagonal, roots = buffer(size, packed), buffer(size, packed)
     waiting, kept, filled = np.zeros(together, np.intp), np.zeros(together, np.bool_), 0
     lanes.clear(batch, d, ld)
-    failed, next_heavy, last = -1, 0, stop - 1
-    while draw and last > start and normal_starts[last + 1] - normal_starts[last] > d:
-        last -= 1
+    failed, next_heavy = -1, 0
     for row in range(start, stop):
         at = np.intp(0)
         if draw:

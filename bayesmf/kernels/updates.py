@@ -94,7 +94,7 @@ class Update(NamedTuple):
             *ratings, low.whitened, low.expected, self.root, low.mean, low.turn_back, normals,
             data.normal_starts, out,
         )  # fmt: skip
-        return int(max(failed, other) if min(failed, other) < 0 else min(failed, other))
+        return int(min((row for row in (failed, other) if row >= 0), default=-1))
 
 
 def prepare(

@@ -248,9 +248,9 @@ MUTANTS = (
     ),
     Mutant(
         "two_rows_share_a_buffer",
-        "a row starts from the right-hand side that the row before it left", ROWS,
-        "for a in range(2 * width + 1):",
-        "for a in range(width):",
+        "a row starts from a tenth of the right-hand side that the row before it left", ROWS,
+        "sums[a] = 0.0",
+        "sums[a] = 0.1 * sums[a] if a >= width else 0.0",
         "in tiles", "user_rows",
     ),
     Mutant(
