@@ -1,9 +1,9 @@
 """Small dense matrices in one-dimensional buffers: Gram sums, Cholesky factors, solves.
 
 A system P x = r is kept by rows, upper triangle, with the right-hand side as one more column: the
-buffer [P | r] with `whole(d + 1)` numbers a row and `padded_rows(d)` rows. Factoring it as U'U makes
-of the last column U^-T r on the way. Rows and columns beyond d are padding: what is written there is
-never read as a result.
+buffer [P | r] has `whole(d + 1)` numbers a row and `padded_rows(d)` rows. Factoring it as U'U makes
+U^-T r of the last column on the way. Rows and columns beyond d are padding: what is written there
+is never read as a result.
 """
 
 from __future__ import annotations
@@ -147,8 +147,8 @@ def factor(p, p_ld, d, inverse, scratch):
             simd.factor_diagonal(p, a * p_ld + a, p_ld, scratch, inverse, a)
             simd.solve_panel(p, a * p_ld + first, p_ld, scratch, inverse, a, n_vectors)
         for r in range(rows):
-            # A pivot lost to rounding is no pivot: in I + Phi Phi' ratings can outweigh the prior by
-            # more than the numbers have digits.
+            # A pivot lost to rounding is no pivot: in I + Phi Phi' ratings can outweigh the prior
+            # by more than the numbers have digits.
             inverted = inverse[a + r]
             if not (
                 inverted > 0.0 and inverted * inverted * tolerance * scratch[TRIANGLE + r] < 1.0

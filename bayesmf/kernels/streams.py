@@ -4,8 +4,8 @@ A stream is the counter-based generator Philox (Salmon et al. 2011) keyed by (se
 (sweep, purpose) in the upper words of its counter. So the same normals reach the same rows whatever
 the number of threads, and a resumed run needs no generator state but the sweep number.
 
-Rows take their normals by their place in the stream (`normals.py`), a run of rows at a time; all else
-draws from a NumPy generator, which knows more distributions.
+Rows take their normals by their place in the stream (`normals.py`), a run of rows at a time; all
+else draws from a NumPy generator, which knows more distributions.
 """
 
 from __future__ import annotations
