@@ -276,7 +276,7 @@ MUTANTS = (
         "cholesky_corner", "pivots of the last, short panel without their own rows' part", DENSE,
         "pivot -= p[k * p_ld + i] * p[k * p_ld + i]",
         "pivot -= 0.0",
-        "low, many panels", "user_rows",
+        "low", "user_rows",
     ),
     Mutant(
         "lanes_mixed_up", "rows solved side by side that all take the first lane's solution", ROWS,
