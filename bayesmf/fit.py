@@ -76,7 +76,7 @@ def fit_bpmf(
     dtype : {"float32", "float64"}, optional
         Type in which users' and items' rows are drawn; hyperparameters, the noise precision and
         sums over all ratings are float64 in both. By default float32, in which nothing that can be
-        tested differs and which is nearly twice as fast, and float64 where `center`, `scale`,
+        tested differs and which is up to twice as fast, and float64 where `center`, `scale`,
         `alpha` or the prior mean are so far from the ratings that rounding would show.
     prior : NormalWishart, optional
         Prior of the rows' means and precisions; by default its strength is learned.
