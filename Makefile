@@ -34,7 +34,7 @@ lint: $(VENV)/test.ok
 	$(BIN)/lint-imports
 
 test: $(VENV)/test.ok lint
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 verify: $(VENV)/test.ok
 	$(BIN)/python -m tests.statistical.verify
