@@ -13,15 +13,15 @@ import numpy as np
 
 from bayesmf.gibbs import conditionals
 from bayesmf.indexing import chunks
-from bayesmf.kernels import sums
-from bayesmf.kernels.blocks import over_blocks, runs
-from bayesmf.kernels.updates import Partners, prepare
+from bayesmf.kernels.blocks import ROWS_PER_CHUNK, groups, over_blocks, summed
+from bayesmf.kernels.residuals import squared_errors
+from bayesmf.kernels.updates import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
 
-    from bayesmf.gibbs.conditionals import Hyper
+    from bayesmf.gibbs.conditionals import Hyper, Moments
     from bayesmf.kernels.blocks import SideData
     from bayesmf.kernels.streams import Purpose, Streams
 
@@ -59,11 +59,11 @@ class Residuals(NamedTuple):
     has_bias: bool
 
 
-ROWS_PER_CHUNK = 4096
-"""Rows whose moments one thread adds up at a time."""
-
 type DrawBlock = Callable[[range, np.ndarray, np.ndarray], None]
 """Draw the rows of a block from its standard normals, writing into an array of all rows."""
+
+type SumErrors = Callable[[Sequence[range]], Sequence[float]]
+"""Sums of squared residuals of blocks that follow each other, one for each."""
 
 
 class Engine(NamedTuple):
@@ -73,16 +73,13 @@ class Engine(NamedTuple):
     ----------
     drawer : callable(task, executor) -> DrawBlock
         Make ready the draw of one side's rows.
-    errors : callable(residuals) -> callable(block) -> float
-        Make ready the sum of squared residuals of a block of rows.
-    add_up : callable(block, rows) -> (mean, scatter)
-        Mean (D,) and centred scatter (D, D) of a block of rows, in float64.
+    errors : callable(residuals) -> SumErrors
+        Make ready the sums of squared residuals of blocks of rows.
     executor : Executor or None
     """
 
     drawer: Callable[[RowTask, Executor | None], DrawBlock]
-    errors: Callable[[Residuals], Callable[[range], float]]
-    add_up: Callable[[slice, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    errors: Callable[[Residuals], SumErrors]
     executor: Executor | None = None
 
     def draw_rows(
@@ -93,25 +90,27 @@ class Engine(NamedTuple):
         out = np.empty((data.side.n_rows, task.partner_rows.shape[1]), data.targets.dtype)
         draw = self.drawer(task, self.executor)
 
-        def draw_run(_: int, run: range) -> None:
+        def draw_group(_: int, group: Sequence[range]) -> None:
+            run = range(group[0].start, group[-1].stop)
             normals = streams.normals(*data.normals_of(run), sweep, purpose, data.targets.dtype)
             draw(run, normals, out)
 
-        over_blocks(draw_run, runs(data.blocks, self.executor), self.executor)
+        over_blocks(draw_group, groups(data.blocks, self.executor), self.executor)
         return out
 
     def squared_error(self, of: Residuals) -> float:
         """Sum of squared residuals on the working scale."""
-        error = self.errors(of)
-        return sum(over_blocks(lambda _, block: error(block), of.data.blocks, self.executor))
+        return summed(self.errors(of), of.data.blocks, self.executor)
 
-    def moments(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (D,) of rows (n, D) and their centred scatter, the sum of (x - mean)(x - mean)'.
+    def moments(self, rows: np.ndarray) -> Moments:
+        """Moments of rows (n, D), by chunks that threads can take.
 
         Parts of the rows are put together by the formula of Chan, Golub & LeVeque (1983).
         """
         blocks = tuple(chunks(len(rows), ROWS_PER_CHUNK))
-        parts = over_blocks(lambda _, block: self.add_up(block, rows), blocks, self.executor)
+        parts = over_blocks(
+            lambda _, block: conditionals.moments(rows[block]), blocks, self.executor
+        )
         if len(parts) == 1:
             return parts[0]
         sizes = np.array([block.stop - block.start for block in blocks]) / len(rows)
@@ -131,18 +130,14 @@ def _numpy_drawer(task: RowTask, executor: Executor | None) -> DrawBlock:  # noq
     return draw
 
 
-def _numpy_errors(of: Residuals) -> Callable[[range], float]:
+def _numpy_errors(of: Residuals) -> SumErrors:
     def error(block: range) -> float:
         errors = conditionals.residuals(
             block, of.data.side, of.data.targets, of.rows, of.partner_rows, of.has_bias
         )
         return float(np.einsum("n,n->", errors, errors, dtype=np.float64))
 
-    return error
-
-
-def _numpy_add_up(block: slice, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return conditionals.moments(rows[block])
+    return lambda blocks: [error(block) for block in blocks]
 
 
 def _numba_drawer(task: RowTask, executor: Executor | None) -> DrawBlock:
@@ -162,28 +157,11 @@ def _numba_drawer(task: RowTask, executor: Executor | None) -> DrawBlock:
     return draw
 
 
-def _numba_errors(of: Residuals) -> Callable[[range], float]:
-    partners, side = Partners.of(of.partner_rows, of.has_bias), of.data.side
-
-    def error(block: range) -> float:
-        return float(
-            sums.squared_error(
-                block.start, block.stop, side.indptr, side.partners, of.data.targets, of.rows,
-                *partners, of.has_bias,
-            )
-        )  # fmt: skip
-
-    return error
-
-
-def _numba_add_up(block: slice, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    d = rows.shape[1]
-    mean, scatter = np.empty(d), np.empty((d, d))
-    sums.chunk_moments(block.start, block.stop, rows, mean, scatter)
-    return mean, scatter
+def _numba_errors(of: Residuals) -> SumErrors:
+    return squared_errors(of.data, of.rows, of.partner_rows, of.has_bias)
 
 
 ENGINES: dict[str, Engine] = {
-    "numba": Engine(_numba_drawer, _numba_errors, _numba_add_up),
-    "numpy": Engine(_numpy_drawer, _numpy_errors, _numpy_add_up),
+    "numba": Engine(_numba_drawer, _numba_errors),
+    "numpy": Engine(_numpy_drawer, _numpy_errors),
 }

@@ -19,12 +19,10 @@ from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.model import GammaPrior
 
 if TYPE_CHECKING:
+    from bayesmf.gibbs.conditionals import Moments
     from bayesmf.gibbs.engines import Engine
     from bayesmf.kernels.blocks import Data
     from bayesmf.model import BPMF, SidePrior
-
-
-type Moments = tuple[np.ndarray, np.ndarray]
 
 
 class State(NamedTuple):

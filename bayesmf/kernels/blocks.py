@@ -35,6 +35,9 @@ BLOCKS_ALONE = 4
 ROW_WORK = 40
 """What a row costs beside its ratings, in ratings: at K = 32 its system takes about so long."""
 
+ROWS_PER_CHUNK = 4096
+"""Rows that a thread takes at a time where their ratings do not matter."""
+
 LOW_DEGREE = {"float32": 1 / 3, "float64": 1 / 2}
 """Rows with at most so many ratings a coordinate are drawn in the space of their ratings
 (`low_degree.py`), where that is less work."""
@@ -186,11 +189,19 @@ def heavy_segments(side: Side) -> tuple[Segment, ...]:
     return tuple(segments)
 
 
-def runs(blocks: Sequence[range], executor: Executor | None) -> Sequence[range]:
+def groups(blocks: Sequence[range], executor: Executor | None) -> Sequence[Sequence[range]]:
     """What a thread takes at a time: a block, or a few where no other thread waits for work."""
-    if executor is not None:
-        return blocks
-    return [range(some[0].start, some[-1].stop) for some in batched(blocks, BLOCKS_ALONE)]
+    return tuple(batched(blocks, BLOCKS_ALONE if executor is None else 1))
+
+
+def summed(
+    errors: Callable[[Sequence[range]], Sequence[float]],
+    blocks: Sequence[range],
+    executor: Executor | None,
+) -> float:
+    """Add up one number for each block, in the order of blocks, whoever works them out."""
+    found = over_blocks(lambda _, group: errors(group), groups(blocks, executor), executor)
+    return float(sum(error for group in found for error in group))
 
 
 def over_blocks[B, R](

@@ -63,8 +63,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     try:
         # Read while the cache is set up, that is by the decorator, and given back at once.
         config.CACHE_DIR = str(cache_directory())  # type: ignore[attr-defined]
-        return _JIT(cache=True, **_OPTIONS)(function)
+        return _JIT(cache=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
     except RuntimeError:  # "cannot cache function": nowhere to write
-        return _JIT(**_OPTIONS)(function)
+        return _JIT(no_cfunc_wrapper=True, **_OPTIONS)(function)
     finally:
         config.CACHE_DIR = theirs  # type: ignore[attr-defined]

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ALIGNMENT = 64
-TRIANGLE = PANEL * PANEL
-SCRATCH = TRIANGLE + PANEL
-"""Numbers that `factor` needs room for."""
 
 
 @register_jitable
@@ -54,9 +51,9 @@ def pivot_tolerance(itemsize: int) -> float:
     return 1e-14 if itemsize == 8 else 1e-6
 
 
-def _outer(rows: int, sign: int = 1) -> Callable[..., Any]:
-    """Make C[r, :] += sign * sum_t A[t, r] B[t, :] for so many rows and any number of vectors."""
-    one, two, three = (simd.products(rows, vectors, sign) for vectors in (1, 2, 3))
+def _outer(rows: int) -> Callable[..., Any]:
+    """Make C[r, :] += sum_t A[t, r] B[t, :] for so many rows and any number of vectors."""
+    one, two, three = (simd.products(rows, vectors) for vectors in (1, 2, 3))
 
     @inner
     def outer(c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n_vectors, n):
@@ -80,7 +77,6 @@ def _outer(rows: int, sign: int = 1) -> Callable[..., Any]:
 
 # A[t, r] stands `t a_step + r a_row` after `a_at`; the columns are whole vectors.
 add_one, add_two, add_panel = _outer(1), _outer(2), _outer(PANEL)
-_subtract_one, _subtract_panel = _outer(1, -1), _outer(PANEL, -1)
 
 
 @inner
@@ -104,73 +100,40 @@ def add_gram(c, c_ld, tile, tile_ld, d, n):
 
 
 @inlined
-def _factor_corner(p, p_ld, a, d, inverse):
-    # The last few rows, whose only columns are their own and the right-hand side: number by number.
-    # A pivot below zero becomes NaN.
-    for i in range(a, d):
-        pivot = p[i * p_ld + i]
-        for k in range(a, i):
-            pivot -= p[k * p_ld + i] * p[k * p_ld + i]
-        inverse[i] = 1 / np.sqrt(pivot)
-        for j in range(i + 1, d + 1):
-            value = p[i * p_ld + j]
-            for k in range(a, i):
-                value -= p[k * p_ld + i] * p[k * p_ld + j]
-            p[i * p_ld + j] = value * inverse[i]
-
-
-@inlined
-def factor(p, p_ld, d, inverse, scratch):
+def factor(p, p_ld, d, inverse):
     """Replace P (d, d) by U with U'U = P and column d, r, by U^-T r; tell whether it could.
 
-    A panel of rows at a time: take away what earlier rows explain, factor the panel's diagonal
-    block in registers, solve the rest of the panel with it. `inverse` gets the inverses of the
-    diagonal of U; `scratch` has room for a panel's triangle and its diagonal.
+    Row by row: take away what earlier rows explain, and scale. `inverse` gets the inverses of the
+    diagonal of U.
     """
     w = VECTOR_BYTES // p.itemsize
     tolerance, one = pivot_tolerance(p.itemsize), np.intp(1)
-    for a in range(0, d, PANEL):
-        first = a // w * w
-        n_vectors = (p_ld - first) // w
-        rows = min(PANEL, d - a)
-        for r in range(rows):
-            scratch[TRIANGLE + r] = p[(a + r) * p_ld + a + r]
-        # Take away what earlier rows of U explain.
-        at = a * p_ld + first
-        if a > 0 and rows == 1:
-            _subtract_one(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a)
-        elif a > 0:
-            _subtract_panel(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a)
-        if rows <= PANEL // 2:
-            _factor_corner(p, p_ld, a, d, inverse)
-        else:
-            simd.factor_diagonal(p, a * p_ld + a, p_ld, scratch, inverse, a)
-            simd.solve_panel(p, a * p_ld + first, p_ld, scratch, inverse, a, n_vectors)
-        for r in range(rows):
-            # A pivot lost to rounding is no pivot: in I + Phi Phi' ratings can outweigh the prior
-            # by more than the numbers have digits.
-            inverted = inverse[a + r]
-            if not (
-                inverted > 0.0 and inverted * inverted * tolerance * scratch[TRIANGLE + r] < 1.0
-            ):
-                return False
+    for i in range(d):
+        first, own = i // w * w, i * p_ld
+        diagonal = p[own + i]
+        # The sums of `add_one` grow: what is left is reached from below.
+        for j in range(first, p_ld):
+            p[own + j] = -p[own + j]
+        at, n_vectors = own + first, (p_ld - first) // w
+        add_one(p, at, p_ld, p, i, p_ld, one, p, first, p_ld, n_vectors, i)
+        # A pivot below zero becomes NaN.
+        inverted = 1 / np.sqrt(-p[own + i])
+        # A pivot lost to rounding is no pivot: in I + Phi Phi' ratings can outweigh the prior by
+        # more than the numbers have digits.
+        if not inverted * inverted * tolerance * diagonal < 1.0:
+            return False
+        inverse[i] = inverted
+        for j in range(first, p_ld):
+            p[own + j] *= -inverted
     return True
 
 
 @inlined
-def back_substitute(u, u_ld, d, inverse, right, x, sums):
-    """Solve U x = right (d,) from the last row up; x is padded with zeros to a whole row of U."""
+def back_substitute(u, u_ld, d, inverse, right, x):
+    """Solve U x = right (d,) from the last row up; x, a whole row of U, comes as zeros."""
     w = VECTOR_BYTES // u.itemsize
-    for a in range((d - 1) // PANEL * PANEL, -1, -PANEL):
-        stop = min(a + PANEL, d)
-        for r in range(PANEL):
-            sums[r] = 0.0
-        if stop < d:
-            first = (a + PANEL) // w * w
-            # x is still zero between `first` and the rows solved so far.
-            simd.add_dots(sums, u, a * u_ld + first, u_ld, x, first, (u_ld - first) // w)
-        for i in range(stop - 1, a - 1, -1):
-            value = right[i] - sums[i - a]
-            for k in range(stop - 1, i, -1):
-                value -= u[i * u_ld + k] * x[k]
-            x[i] = value * inverse[i]
+    for i in range(d - 1, -1, -1):
+        # x is still zero where it is not yet solved, and beyond its end.
+        first = i // w * w
+        explained = simd.dot(u, i * u_ld + first, x, first, (u_ld - first) // w)
+        x[i] = (right[i] - explained) * inverse[i]

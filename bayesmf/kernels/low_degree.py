@@ -18,44 +18,15 @@ import numpy as np
 from bayesmf.kernels import simd
 from bayesmf.kernels.compiling import compiled
 from bayesmf.kernels.dense import (
-    SCRATCH,
     add_gram,
     add_one,
-    add_panel,
     back_substitute,
     buffer,
     factor,
     padded_rows,
     whole,
 )
-from bayesmf.kernels.vectors import PANEL, VECTOR_BYTES
-
-
-@compiled
-def whiten(start, stop, packed, k, has_bias, root, turn, out):
-    """Write phi_j = L^-1 sqrt(alpha) x_j for partners start..stop into `out`.
-
-    `packed` holds sqrt(alpha) times their factors; `turn` is L^-T (D, D), its rows padded to whole
-    vectors.
-    """
-    width, out_width = packed.shape[1], out.shape[1]
-    n_vectors = out_width * out.itemsize // VECTOR_BYTES
-    flat, whitened, turn_flat = packed.reshape(-1), out.reshape(-1), turn.reshape(-1)
-    zero, one = np.intp(0), np.intp(1)
-    for j in range(start, stop):
-        for a in range(out_width):
-            out[j, a] = root * turn[k, a] if has_bias else 0.0
-    whole_panels = start + (stop - start) // PANEL * PANEL
-    for j in range(start, whole_panels, PANEL):
-        add_panel(
-            whitened, j * out_width, out_width, flat, j * width, one, width, turn_flat, zero,
-            out_width, n_vectors, k,
-        )  # fmt: skip
-    for j in range(whole_panels, stop):
-        add_one(
-            whitened, j * out_width, out_width, flat, j * width, one, width, turn_flat, zero,
-            out_width, n_vectors, k,
-        )  # fmt: skip
+from bayesmf.kernels.vectors import VECTOR_BYTES
 
 
 @compiled
@@ -83,7 +54,6 @@ def draw_low_rows(
     system = buffer(padded_rows(most) * widest, whitened)
     inverse, right, t = buffer(widest, whitened), buffer(widest, whitened), buffer(widest, whitened)
     x, theta = buffer(width, whitened), buffer(width, whitened)
-    dots, scratch = buffer(PANEL, whitened), buffer(SCRATCH, whitened)
     # Taken once: a view made for every row would cost more than the row's arithmetic.
     flat, turn_flat = whitened.reshape(-1), turn_back.reshape(-1)
     n_vectors = width * whitened.itemsize // VECTOR_BYTES
@@ -113,12 +83,12 @@ def draw_low_rows(
             system[s * ld + s] = 1.0
             system[s * ld + n] = rho - noise
         add_gram(system, ld, across, turned, n, d)
-        if not factor(system, ld, n, inverse, scratch):
+        if not factor(system, ld, n, inverse):
             failed = row if failed < 0 else failed
             continue
         for s in range(n):
             right[s] = system[s * ld + n]
-        back_substitute(system, ld, n, inverse, right, t, dots)
+        back_substitute(system, ld, n, inverse, right, t)
         # x = z + Phi' t, then theta = mu + L^-T x: sums of rows, each times one number.
         add_one(x, zero, width, t, zero, one, zero, tile, zero, width, n_vectors, n)
         add_one(theta, zero, width, x, zero, one, zero, turn_flat, zero, width, n_vectors, d)

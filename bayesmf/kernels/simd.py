@@ -14,11 +14,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from bayesmf.kernels.vectors import I64, PANEL, Code
+from bayesmf.kernels.vectors import I64, Code
 
 
-def products(rows: int, vectors: int, sign: int = 1) -> Any:
-    """Make C[r, :] += sign * sum_t A[t, r] B[t, :] for some rows and vectors of columns."""
+def products(rows: int, vectors: int) -> Any:
+    """Make C[r, :] += sum_t A[t, r] B[t, :] for some rows and vectors of columns."""
 
     @intrinsic
     def add_products(typing, c, c_at, c_ld, a, a_at, a_step, a_row, b, b_at, b_ld, n):
@@ -44,8 +44,7 @@ def products(rows: int, vectors: int, sign: int = 1) -> Any:
                 right = [code.load(code.at(at[1], v * code.lanes)) for v in range(vectors)]
                 new = []
                 for r in range(rows):
-                    left = builder.load(code.at(at[0], steps[r]))
-                    left = code.splat(left if sign > 0 else builder.fneg(left))
+                    left = code.splat(builder.load(code.at(at[0], steps[r])))
                     own = sums[r * vectors : (r + 1) * vectors]
                     new += [code.multiply_add(left, right[v], own[v]) for v in range(vectors)]
                 return new
@@ -59,37 +58,6 @@ def products(rows: int, vectors: int, sign: int = 1) -> Any:
         return signature, generate
 
     return add_products
-
-
-@intrinsic
-def add_dots(typing, sums, a, a_at, a_ld, b, b_at, n_vectors):
-    """Write sums[r] = sum_k A[r, k] b[k] for PANEL rows, over whole vectors of columns."""
-    number = types.intp
-    signature = types.void(sums, a, number, number, b, number, number)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        sums_, a_, a_at_, a_ld_, b_, b_at_, n_ = args
-        code = Code(context, builder, sig.args[0])
-        a_pointer = code.pointer(sig.args[1], a_, a_at_)
-        b_pointer = code.pointer(sig.args[4], b_, b_at_)
-        rows = [code.times(r, a_ld_) for r in range(PANEL)]
-        width = ir.Constant(I64, code.lanes)
-
-        def body(at: list[Any], totals: list[Any]) -> list[Any]:
-            right = code.load(at[1])
-            return [
-                code.multiply_add(code.load(code.at(at[0], rows[r])), right, totals[r])
-                for r in range(PANEL)
-            ]
-
-        start = [code.zeros()] * PANEL
-        totals = code.loop(n_, [(a_pointer, width), (b_pointer, width)], start, body)
-        out = code.pointer(sig.args[0], sums_, ir.Constant(I64, 0))
-        for r, total in enumerate(totals):
-            builder.store(_total(code, total), code.at(out, r))
-        return context.get_dummy_value()
-
-    return signature, generate
 
 
 @intrinsic
@@ -110,21 +78,9 @@ def dot(typing, a, a_at, b, b_at, n_vectors):
         def body(at: list[Any], sums: list[Any]) -> list[Any]:
             return [code.multiply_add(code.load(at[0]), code.load(at[1]), sums[0])]
 
-        return _total(code, code.loop(n_, pointers, [code.zeros()], body)[0])
+        return code.total(code.loop(n_, pointers, [code.zeros()], body)[0])
 
     return signature, generate
-
-
-def _total(code: Code, vector: Any) -> Any:
-    # Halves added to halves.
-    lanes = code.lanes
-    while lanes > 1:
-        lanes //= 2
-        low, high = (
-            code.pick(vector, vector, list(range(first, first + lanes))) for first in (0, lanes)
-        )
-        vector = code.builder.fadd(low, high)
-    return code.lane(vector, 0)
 
 
 @intrinsic
@@ -167,71 +123,6 @@ def prefetch_vectors(typing, a, a_at, n_vectors):
 
         pointer = code.pointer(sig.args[0], a_, a_at_)
         code.loop(n_, [(pointer, ir.Constant(I64, code.lanes))], [], body)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def factor_diagonal(typing, p, p_at, p_ld, factor, inverse, inverse_at):
-    """Factor a PANEL x PANEL block as U'U in registers; write U and the inverses of its diagonal.
-
-    Only the upper triangle of the block is read. A row that is not positive makes itself and those
-    after it NaN.
-    """
-    number = types.intp
-    signature = types.void(p, number, number, factor, inverse, number)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        p_, p_at_, p_ld_, factor_, inverse_, inverse_at_ = args
-        code = Code(context, builder, sig.args[0], lanes=PANEL)
-        block = code.pointer(sig.args[0], p_, p_at_)
-        out = code.pointer(sig.args[3], factor_, ir.Constant(I64, 0))
-        inverses = code.pointer(sig.args[4], inverse_, inverse_at_)
-        rows = [code.load(code.at(block, code.times(r, p_ld_))) for r in range(PANEL)]
-        one = ir.Constant(code.scalar, 1.0)
-        for k in range(PANEL):
-            root = code.call("sqrt", code.scalar, code.lane(rows[k], k))
-            reciprocal = builder.fdiv(one, root)
-            rows[k] = builder.fmul(rows[k], code.splat(reciprocal))
-            for r in range(k + 1, PANEL):
-                left = code.splat(builder.fneg(code.lane(rows[k], r)))
-                rows[r] = code.multiply_add(left, rows[k], rows[r])
-            builder.store(reciprocal, code.at(inverses, k))
-            code.store(rows[k], code.at(out, k * PANEL))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def solve_panel(typing, p, p_at, p_ld, factor, inverse, inverse_at, n_vectors):
-    """Replace PANEL rows of P by U^-T P, U from `factor_diagonal`, over whole vectors."""
-    number = types.intp
-    signature = types.void(p, number, number, factor, inverse, number, number)
-
-    def generate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        p_, p_at_, p_ld_, factor_, inverse_, inverse_at_, n_ = args
-        code = Code(context, builder, sig.args[0])
-        panel = code.pointer(sig.args[0], p_, p_at_)
-        triangle = code.pointer(sig.args[3], factor_, ir.Constant(I64, 0))
-        inverses = code.pointer(sig.args[4], inverse_, inverse_at_)
-        places = [code.times(r, p_ld_) for r in range(PANEL)]
-
-        def body(at: list[Any], _: list[Any]) -> list[Any]:
-            rows: list[Any] = []
-            for r in range(PANEL):
-                value = code.load(code.at(at[0], places[r]))
-                for k in range(r):
-                    left = builder.load(code.at(triangle, k * PANEL + r))
-                    value = code.multiply_add(code.splat(builder.fneg(left)), rows[k], value)
-                inverse = code.splat(builder.load(code.at(inverses, r)))
-                rows.append(builder.fmul(value, inverse))
-            for r in range(PANEL):
-                code.store(rows[r], code.at(at[0], places[r]))
-            return []
-
-        code.loop(n_, [(panel, ir.Constant(I64, code.lanes))], [], body)
         return context.get_dummy_value()
 
     return signature, generate

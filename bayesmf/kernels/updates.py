@@ -11,16 +11,13 @@ import numpy as np
 
 from bayesmf.indexing import chunks
 from bayesmf.kernels import low_degree, rows
-from bayesmf.kernels.blocks import over_blocks
+from bayesmf.kernels.blocks import ROWS_PER_CHUNK, over_blocks
 from bayesmf.kernels.dense import padded_rows, whole
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from bayesmf.kernels.blocks import Segment, SideData
-
-ROWS_PER_CHUNK = 4096
-"""Partners that one thread whitens at a time."""
 
 NO_ROWS = np.zeros(0, dtype=np.int64)
 
@@ -179,19 +176,19 @@ def _low_degree(
     dtype, d = data.targets.dtype, len(mean)
     # L^-1 by rows: the prior's precision is L L'.
     inverse_root = np.linalg.inv(np.linalg.cholesky(precision))
-    width = whole(d, dtype.itemsize)
+    k, width = partners.n_factors, whole(d, dtype.itemsize)
     turn, turn_back = np.zeros((2, d, width), dtype)
     turn[:, :d], turn_back[:, :d] = inverse_root.T, inverse_root
     whitened = np.empty((len(partner_rows), width), dtype)
 
     def whiten(_: int, chunk: slice) -> None:
-        low_degree.whiten(
-            chunk.start, chunk.stop, partners.packed, partners.n_factors, has_bias, root, turn,
-            whitened,
-        )  # fmt: skip
+        # phi_j = L^-1 sqrt(alpha) x_j; the packed factors have the root already.
+        np.matmul(partners.packed[chunk, :k], turn[:k], out=whitened[chunk])
+        if has_bias:
+            whitened[chunk] += root * turn[k]
 
     over_blocks(whiten, tuple(chunks(len(whitened), ROWS_PER_CHUNK)), executor)
-    k, means = partners.n_factors, mean.astype(dtype)
+    means = mean.astype(dtype)
     expected = partner_rows[:, :k] @ means[:k] + partners.offsets
     if has_bias:
         expected += means[k]

@@ -105,6 +105,15 @@ class Code:
         """Take one lane."""
         return self.builder.extract_element(vector, ir.Constant(I32, number))
 
+    def total(self, vector: Any) -> Any:
+        """Add up a vector, halves to halves."""
+        lanes = vector.type.count
+        while lanes > 1:
+            lanes //= 2
+            halves = (list(range(first, first + lanes)) for first in (0, lanes))
+            vector = self.builder.fadd(*(self.pick(vector, vector, half) for half in halves))
+        return self.lane(vector, 0)
+
     def call(self, name: str, result: Any, *values: Any) -> Any:
         """Call an LLVM intrinsic on vectors or numbers."""
         # llvmlite cannot name intrinsics of vectors by itself.

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bayesmf.kernels.blocks import Data, SideData, over_blocks
-from bayesmf.kernels.sums import squared_error
-from bayesmf.kernels.updates import Partners, prepare
+from bayesmf.kernels.blocks import Data, SideData, over_blocks, summed
+from bayesmf.kernels.residuals import squared_errors
+from bayesmf.kernels.updates import prepare
 from bayesmf.model import WorkingScale
 from bayesmf.seeds import generator
 
@@ -134,17 +134,8 @@ def _loss(
     n_factors: int,
     executor: Executor | None,
 ) -> float:
-    side, partners = data.users.side, Partners.of(item_rows, data.has_bias)
-
-    def block_error(_: int, block: range) -> float:
-        return float(
-            squared_error(
-                block.start, block.stop, side.indptr, side.partners, data.users.targets, user_rows,
-                *partners, data.has_bias,
-            )
-        )  # fmt: skip
-
-    total = sum(over_blocks(block_error, data.users.blocks, executor))
+    errors = squared_errors(data.users, user_rows, item_rows, data.has_bias)
+    total = summed(errors, data.users.blocks, executor)
     diagonal = penalty.diagonal(n_factors, data.has_bias)
     for rows, one_side in ((user_rows, data.users), (item_rows, data.items)):
         of_row = np.einsum("nd,nd->n", rows * diagonal, rows)

@@ -122,7 +122,7 @@ class ByHand(NamedTuple):
         V = self.rows(data.items, U, state.alpha, items, now, Purpose.ITEM_ROWS)
         residuals = part(self.package, "gibbs.engines").Residuals
         error_of = self.engine.errors(residuals(data.users, U, V, self.model.biases))
-        error = sum(error_of(block) for block in data.users.blocks)
+        error = sum(error_of([block])[0] for block in data.users.blocks)
         alpha = part(self.package, "gibbs.conditionals").draw_alpha(
             error, len(small_table()), self.model.alpha, self.streams.generator(now, Purpose.ALPHA)
         )

@@ -71,7 +71,7 @@ def dyadic(rng: np.random.Generator, shape: tuple[int, ...], centre: float = 0.0
     return centre + rng.integers(-40, 41, shape) / 16
 
 
-def check_moments(engine: str, package: str) -> None:
+def check_moments(package: str) -> None:
     """One row, many rows, many coordinates, and rows that share all but their last digits."""
     engines = part(package, "gibbs.engines")
     cases = ((1, 1, 0.0), (4, 3, 2.0), (33, 40, 1.0), (3, 300, 1e8), (2, 200, -1e8))
@@ -80,7 +80,7 @@ def check_moments(engine: str, package: str) -> None:
     for (d, n, centre), chunk in [*((case, 4096) for case in cases), *split]:
         rows, expected_mean, expected_scatter = moments_case(d, n, centre)
         with mock.patch.object(engines, "ROWS_PER_CHUNK", chunk):
-            mean, scatter = engines.ENGINES[engine].moments(rows.copy())
+            mean, scatter = engines.ENGINES["numpy"].moments(rows.copy())
         case = f"D={d}, n={n}, at {centre:g}, by {chunk}"
         np.testing.assert_allclose(mean, expected_mean, rtol=1e-13, err_msg=f"mean, {case}")
         assert_close(scatter, expected_scatter, f"scatter, {case}")
@@ -112,7 +112,7 @@ def check_error(engine: str, package: str) -> None:
                     block, world.side, world.targets, rows, partners, has_bias
                 )
                 assert_close(found, own.astype(float), f"{case}, {block}")
-                error = engines.ENGINES[engine].errors(of)(block)
+                (error,) = engines.ENGINES[engine].errors(of)([block])
                 assert_close(error, float((own**2).sum()), f"{case}, {block}")
             total = engines.ENGINES[engine].squared_error(of)
             assert_close(total, float((residuals**2).sum()), f"{case}, all blocks")
@@ -233,7 +233,7 @@ def check_draw_extremes(package: str) -> None:
 
 
 EXTREME_CHECKS: dict[str, Callable[[str], None]] = {
-    **{f"moments, {name}": partial(check_moments, name) for name in ENGINE_NAMES},
+    "moments": check_moments,
     **{f"squared error, {name}": partial(check_error, name) for name in ENGINE_NAMES},
     **{
         f"rows in extreme units, {engine}, {name or 'usual'}": partial(

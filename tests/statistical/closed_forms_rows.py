@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 ENGINE_NAMES = ("numba", "numpy")
-SHAPES = tuple((d, has_bias) for d in (1, 2, 3, 4, 5, 8, 14, 33) for has_bias in (False, True))
+SHAPES = tuple((d, has_bias) for d in (1, 2, 3, 4, 5, 8, 11, 14, 33) for has_bias in (False, True))
 """Coordinates D and whether the last is a bias: no factor but a bias, one panel of a Cholesky
 factor and several, and last panels that are whole, nearly whole, and a single row."""
 LARGE_SHAPES = ((65, True), (129, False))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bayesmf.kernels.vectors import VECTOR_BYTES
+
 
 class Mutant(NamedTuple):
     """One fault.
@@ -194,15 +196,15 @@ MUTANTS = (
     Mutant(
         "narrow_alpha_missing",
         "the same factor sqrt(alpha), where partners are looked up one by one", LOOKUP,
-        "y = builder.fmul(root_, y)",
-        "y = y",
+        "builder.fmul(root_, builder.fsub(builder.load(at[1]), bias))",
+        "builder.fsub(builder.load(at[1]), bias)",
         "learned", "user_rows",
     ),
     Mutant(
         "narrow_bias_forgotten",
         "the partners' biases not taken, where they are looked up one by one", LOOKUP,
-        "y = builder.fsub(builder.load(at[1]), builder.load(code.at(biases, j)))",
-        "y = builder.load(at[1])",
+        "builder.fsub(builder.load(at[1]), bias)",
+        "builder.load(at[1])",
         "learned", "user_rows",
     ),
     Mutant(
@@ -220,7 +222,7 @@ MUTANTS = (
     Mutant(
         "error_bias_forgotten",
         "the partners' biases left out of the residuals that alpha is drawn from",
-        "kernels/sums.py",
+        "kernels/residuals.py",
         " + offsets[j] + bias",
         " + bias",
         "learned", "noise",
@@ -232,6 +234,21 @@ MUTANTS = (
         "builder.insert_element(code.zeros(), bias, ir.Constant(I32, 0))",
         "code.zeros()",
         "long rows", "noise",
+    ),
+    *(
+        [
+            Mutant(
+                "triangle_columns_lost",
+                "half vectors that leave out the first columns of the Gram matrix's first rows",
+                LOOKUP,
+                "if r < last or part == last",
+                "if part == last",
+                check="closed forms",
+            ),
+        ]
+        # Only there are vectors halved whose halves do not hold all factors.
+        if VECTOR_BYTES == 64
+        else []
     ),
     Mutant(
         "reference_cholesky_transposed",
@@ -267,16 +284,10 @@ MUTANTS = (
     ),
     Mutant(
         "cholesky_rows_forgotten",
-        "panels of the Cholesky factor that do not know of the rows before them", DENSE,
-        "_subtract_panel(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a)",
-        "_subtract_panel(p, at, p_ld, p, a, p_ld, one, p, first, p_ld, n_vectors, a - a)",
+        "rows of the Cholesky factor that do not know of the row just before them", DENSE,
+        "first, p_ld, n_vectors, i)",
+        "first, p_ld, n_vectors, max(i - 1, 0))",
         "low, many panels", "user_rows",
-    ),
-    Mutant(
-        "cholesky_corner", "pivots of the last, short panel without their own rows' part", DENSE,
-        "pivot -= p[k * p_ld + i] * p[k * p_ld + i]",
-        "pivot -= 0.0",
-        "low", "user_rows",
     ),
     Mutant(
         "lanes_mixed_up", "rows solved side by side that all take the first lane's solution", ROWS,
@@ -311,9 +322,9 @@ MUTANTS = (
         "no biases", "user_rows",
     ),
     Mutant(
-        "later_panels_forgotten", "a row solved without the coordinates of later panels", DENSE,
-        "value = right[i] - sums[i - a]",
-        "value = right[i]",
+        "later_rows_forgotten", "coordinates solved without the later ones", DENSE,
+        "(right[i] - explained)",
+        "right[i]",
         "low, many panels", "user_rows",
     ),
     Mutant(
@@ -346,9 +357,9 @@ MUTANTS = (
     ),
     Mutant(
         "low_bias_unscaled",
-        "sqrt(alpha) missing from the bias's regressor in the space of ratings", LOW,
-        "out[j, a] = root * turn[k, a]",
-        "out[j, a] = turn[k, a]",
+        "sqrt(alpha) missing from the bias's regressor in the space of ratings", UPDATES,
+        "whitened[chunk] += root * turn[k]",
+        "whitened[chunk] += turn[k]",
         "low", "user_rows",
     ),
     Mutant(

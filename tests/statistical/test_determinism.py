@@ -19,6 +19,7 @@ import pytest
 
 import bayesmf
 from bayesmf.draws.recorder import Recorder
+from bayesmf.gibbs import conditionals
 from bayesmf.gibbs.conditionals import Hyper
 from bayesmf.gibbs.engines import ENGINES, RowTask
 from bayesmf.kernels.blocks import Data
@@ -206,8 +207,8 @@ def break_once(monkeypatch, place, at, error) -> list[None]:
         return broken
 
     engine = ENGINES["numba"]
-    if place == "add_up":
-        monkeypatch.setitem(ENGINES, "numba", engine._replace(add_up=breaking(engine.add_up)))
+    if place == "moments":
+        monkeypatch.setattr(conditionals, "moments", breaking(conditionals.moments))
     elif place in ("drawer", "errors"):
         # Not while it is made ready, but in the threads that take blocks.
         def broken_blocks(*args):
@@ -222,7 +223,7 @@ def break_once(monkeypatch, place, at, error) -> list[None]:
 
 
 @pytest.mark.parametrize("cores", [1, 2, 5], ids=["one thread", "chains in threads", "row threads"])
-@pytest.mark.parametrize("place", ["drawer", "errors", "add_up", "record", "train_rmse"])
+@pytest.mark.parametrize("place", ["drawer", "errors", "moments", "record", "train_rmse"])
 def test_an_error_in_a_chain_ends_the_run(small_blocks, monkeypatch, place, cores):
     """The very error comes out, the other chains stop in the middle, and no thread is left.
 

@@ -21,8 +21,7 @@ from tests.statistical.closed_forms import CHECKS
 assert (vectors.VECTOR_BYTES, vectors.PANEL) == ({size}, {panel})
 for name in (
     "row update, numba", "row update, numba, mixed", "single precision", "single precision, mixed",
-    "rows of a block, numba, in the space of ratings", "normals", "moments, numba",
-    "squared error, numba",
+    "rows of a block, numba, in the space of ratings", "normals", "squared error, numba",
 ):
     CHECKS[name]("bayesmf")
 print("all hold")
