@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmf import lapack
+
 
 class Effects(NamedTuple):
     """Intercept, and effects (n,) of users and of items, which have mean zero over all rows."""
@@ -62,10 +64,10 @@ def singular_values(user_scatter: np.ndarray, item_scatter: np.ndarray) -> np.nd
     With U'U = A A' the squares of those of U V' are the eigenvalues of A' V'V A.
     """
     try:
-        root = np.linalg.cholesky(user_scatter)
+        root = lapack.cholesky(user_scatter)
     except np.linalg.LinAlgError:
         root = _root(user_scatter)
-    squares = np.linalg.eigvalsh(root.T @ item_scatter @ root)[::-1]
+    squares = lapack.eigenvalues(root.T @ item_scatter @ root)[::-1]
     values: np.ndarray = np.sqrt(np.maximum(squares, 0.0))
     return values
 

@@ -108,6 +108,8 @@ class Recorder:
         self._unit = np.full(d, np.sqrt(scale.scale))
         if model.biases:
             self._unit[-1] = scale.scale
+        self._units = {np.dtype(name): self._unit.astype(name) for name in ("f4", "f8")}
+        self._unit_products = np.outer(self._unit, self._unit)
 
     def train_rmse(self, info: Info) -> float:
         """Root mean squared training residual on the rating scale."""
@@ -191,13 +193,13 @@ class Recorder:
         ):
             out = keep[f"{side}_factors"][kept]
             # In the rows' own type, so that NumPy need not go through float64.
-            unit = self._unit.astype(rows.dtype)
+            unit = self._units[rows.dtype]
             np.multiply(rows[:, :k], unit[:k], out=out, casting="same_kind")
             if self.model.biases:
                 out = keep[f"{side}_bias"][kept]
                 np.multiply(rows[:, k], unit[k], out=out, casting="same_kind")
             keep[f"mu_{side}"][kept] = hyper.mean * self._unit
-            keep[f"precision_{side}"][kept] = hyper.precision / np.outer(self._unit, self._unit)
+            keep[f"precision_{side}"][kept] = hyper.precision / self._unit_products
 
     def trimmed(self, draws: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Posterior, factors and statistics of the first `draws` draws of every chain."""

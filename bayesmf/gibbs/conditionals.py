@@ -10,9 +10,12 @@ A function ends in `_conditional` when it gives the parameters of a distribution
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from bayesmf import lapack
 
 if TYPE_CHECKING:
     from bayesmf.kernels.blocks import SideData
@@ -75,10 +78,14 @@ def draw_wishart_root(
     with R R' = W. From the Cholesky factor C of W^-1, R = C^-T needs no inverse.
     """
     d = len(inverse_scale)
-    bartlett = np.tril(rng.standard_normal((d, d)), -1)
+    bartlett = rng.standard_normal((d, d)) * _below_diagonal(d)
     bartlett[np.diag_indices(d)] = np.sqrt(rng.chisquare(dof - np.arange(d)))
-    root: np.ndarray = np.linalg.solve(np.linalg.cholesky(inverse_scale).T, bartlett)
-    return root
+    return lapack.solve_transposed(lapack.cholesky(inverse_scale), bartlett)
+
+
+@cache
+def _below_diagonal(d: int) -> np.ndarray:
+    return np.tri(d, k=-1)
 
 
 def draw_hyper_given(
@@ -88,7 +95,7 @@ def draw_hyper_given(
     root = draw_wishart_root(parameters.inverse_scale, parameters.dof, rng)
     z = rng.standard_normal(len(root))
     # Lambda = B B', so B^-T z has covariance Lambda^-1; B is a product, not triangular.
-    mean = parameters.mean + np.linalg.solve(root.T, z) / np.sqrt(parameters.beta)
+    mean = parameters.mean + lapack.solve(root.T, z) / np.sqrt(parameters.beta)
     return mean, root @ root.T
 
 
