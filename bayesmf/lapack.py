@@ -1,8 +1,8 @@
 """LAPACK on one small matrix, in double precision.
 
-For matrices of ten or fifty rows NumPy's functions of the same names spend most of their time around
-LAPACK, and let go of Python's lock for the moment that it works: chains in threads would hand it to
-and fro. So the few calls that every sweep makes go straight there.
+For matrices of ten or fifty rows NumPy's functions spend most of their time around LAPACK, and let
+go of Python's lock for the moment that it works: chains in threads would hand it to and fro. So the
+few calls that every sweep makes go straight there.
 """
 
 from __future__ import annotations

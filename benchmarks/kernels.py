@@ -49,7 +49,7 @@ QUICK = {
     "ranks": [16], "rows": 20, "ratings": 130, "repeats": 2, "gemm": 64, "seconds": 0.001,
 }  # fmt: skip
 DTYPES = ("float32", "float64")
-PARTS = ("user_hyper", "user_rows", "item_hyper", "item_rows", "noise", "recording")
+PARTS = ("user_hyper", "user_rows", "item_hyper", "item_rows", "noise", "moments", "recording")
 WAYS = ("plain loops", "BLAS, a call a tile", "micro-kernel", "whole row update", "gemm")
 
 
@@ -180,6 +180,10 @@ def _parts(
                 start = time.perf_counter()
                 new = block(new, streams)
                 each[name].append(1e3 * (time.perf_counter() - start))
+            start = time.perf_counter()
+            engine.moments(state.user_rows)
+            engine.moments(state.item_rows)
+            each["moments"].append(1e3 * (time.perf_counter() - start))
             start = time.perf_counter()
             recorder.record(0, draw, state, info, 0.0)
             each["recording"].append(1e3 * (time.perf_counter() - start))

@@ -135,5 +135,5 @@ def back_substitute(u, u_ld, d, inverse, right, x):
     for i in range(d - 1, -1, -1):
         # x is still zero where it is not yet solved, and beyond its end.
         first = i // w * w
-        explained = simd.dot(u, i * u_ld + first, x, first, (u_ld - first) // w)
+        explained: Any = simd.dot(u, i * u_ld + first, x, first, (u_ld - first) // w)
         x[i] = (right[i] - explained) * inverse[i]

@@ -3,8 +3,8 @@
 A counter-based generator (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") turns
 a counter of four words and a key of two into four random words, so that any part of a stream can be
 made by itself. Box & Muller (1958) turn two uniform numbers into two normals without a branch that
-depends on them. Both are loops over a chunk of counters that LLVM vectorises: seven times as fast
-as a ziggurat, which takes one number at a time.
+depends on them. Both are loops over a chunk of counters that LLVM vectorises; a ziggurat takes one
+number at a time.
 """
 
 from __future__ import annotations

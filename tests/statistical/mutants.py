@@ -99,8 +99,8 @@ MUTANTS = (
     ),
     Mutant(
         "wishart_root_transposed", "transposed Cholesky factor in the Wishart draw", CONDITIONALS,
-        "np.linalg.cholesky(inverse_scale).T, bartlett",
-        "np.linalg.cholesky(inverse_scale), bartlett",
+        "lapack.solve_transposed(lapack.cholesky(inverse_scale), bartlett)",
+        "np.linalg.solve(lapack.cholesky(inverse_scale), bartlett)",
         "long rows", "item_hyper",
     ),
     Mutant(
@@ -284,9 +284,9 @@ MUTANTS = (
     ),
     Mutant(
         "cholesky_rows_forgotten",
-        "rows of the Cholesky factor that do not know of the row just before them", DENSE,
+        "rows of the Cholesky factor that do not know of the rows before them", DENSE,
         "first, p_ld, n_vectors, i)",
-        "first, p_ld, n_vectors, max(i - 1, 0))",
+        "first, p_ld, n_vectors, i - i)",
         "low, many panels", "user_rows",
     ),
     Mutant(

@@ -7,7 +7,6 @@
     python -m tests.statistical.verify --quick       a smoke test: tiny sizes, nothing written
     python -m tests.statistical.verify --seed 7      with random numbers of one's own
     python -m tests.statistical.verify --batches 1   invariance at its usual size
-    python -m tests.statistical.verify mutants --only NAME   one fault anew, beside the others kept
 
 Each part leaves its numbers in results/; the page is made of them by `page`. The exit status says
 whether everything held.
@@ -110,17 +109,9 @@ def _joined(batches: list[Values]) -> Values:
     return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
-def mutants(quick: bool, seed: int, _: int, only: Sequence[str] = ()) -> Numbers:
-    """Every fault, or some, before every kind of test."""
-    chosen = [mutant for mutant in MUTANTS if not only or mutant.name in only]
-    return in_processes(partial(_mutant, quick, seed), chosen, "mutants")
-
-
-def _kept(rows: Numbers) -> Numbers:
-    """Faults in their order, from these rows and from those that were kept."""
-    found = json.loads((page.RESULTS / "mutants.json").read_text())["rows"]
-    by_name = {row["name"]: row for row in [*found, *rows]}
-    return [by_name[mutant.name] for mutant in MUTANTS]
+def mutants(quick: bool, seed: int, _: int) -> Numbers:
+    """Every fault before every kind of test."""
+    return in_processes(partial(_mutant, quick, seed), MUTANTS, "mutants")
 
 
 def _mutant(quick: bool, seed: int, mutant: Mutant) -> dict[str, Any]:
@@ -228,15 +219,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes; nothing is written")
     parser.add_argument("--seed", type=int, default=SEED, help="of all random numbers")
     parser.add_argument("--batches", type=int, default=BATCHES, help="of worlds, for invariance")
-    parser.add_argument("--only", nargs="+", default=[], help="names of faults, for mutants")
     arguments = parser.parse_args()
     held, console = True, Console()
     for name in arguments.parts or STAGES:
         start = time.perf_counter()
-        if arguments.only and name == "mutants":
-            rows = _kept(mutants(arguments.quick, arguments.seed, 1, arguments.only))
-        else:
-            rows = STAGES[name](arguments.quick, arguments.seed, arguments.batches)
+        rows = STAGES[name](arguments.quick, arguments.seed, arguments.batches)
         held &= all(row["held"] for row in rows)
         minutes = math.ceil((time.perf_counter() - start) / 6) / 10
         date = dt.datetime.now(dt.UTC).date().isoformat()
