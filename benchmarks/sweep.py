@@ -235,6 +235,7 @@ def _als_difference(ratings: Ratings, rank: int, extra: int, threads: int) -> fl
                 reg_bias=2.0,
                 max_iter=sweeps,
                 tol=0,
+                dtype="float32",  # as LensKit's
                 validation_size=1e-9,
                 cores=threads,
                 random_seed=1,
@@ -507,7 +508,8 @@ def _middle(numbers: Numbers, settings: Settings) -> list[str]:
         for rank, point in points.items()
     ]
     lenskit = f"""LensKit {numbers["lenskit"]}'s `BiasedMFScorer`, ALS in float32, in a process of
-        its own. A sweep of ALS goes over both sides, as a Gibbs sweep does; that of `fit_als`
+        its own. A sweep of ALS goes over both sides, as a Gibbs sweep does; that of `fit_als`, in
+        float32 too,
         works out the loss after each side too."""
     header = ["seconds a sweep", *(f"Gibbs, {dtype}" for dtype in DTYPES), "LensKit's ALS"]
     header += ["`fit_als`", "LensKit / float32", "LensKit / float64", "LensKit / `fit_als`"]

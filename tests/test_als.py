@@ -155,3 +155,16 @@ def test_ratings_without_noise_can_be_compared():
     bias = bayesmf.fit_bias(train, reg_bias=0.001, random_seed=1, progressbar=False)
     table = bayesmf.compare({"bias": bias}, test).table
     assert np.isfinite(table.to_numpy(float)).all()
+
+
+def test_single_precision_is_the_same_solution(truth):
+    """To its rounding, and not by being double precision all the same."""
+    options = {"n_factors": 2, "reg": 3.0, "reg_bias": 2.0, "tol": 1e-6, "random_seed": 1}
+    double, single = (
+        bayesmf.fit_als(truth.ratings, dtype=dtype, progressbar=False, **options)
+        for dtype in ("float64", "float32")
+    )
+    cells = [(user, item) for user in range(30) for item in range(30)]
+    difference = np.abs(double.predict(cells)["mean"] - single.predict(cells)["mean"])
+    assert 0 < difference.max() < 1e-3
+    assert single.user_factors.dtype == np.float64

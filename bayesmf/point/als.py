@@ -68,21 +68,24 @@ def solve(
     max_iter: int,
     tol: float,
     seed: int,
+    dtype: str = "float64",
     executor: Executor | None = None,
 ) -> Solution:
     """Alternate until the loss falls by less than `tol` of itself in a sweep.
+
+    Rows are solved for in `dtype`; the loss is added up in double precision.
 
     Raises
     ------
     SingularRowError
         If a row has fewer ratings than coordinates and no penalty.
     """
-    data = Data.build(ratings, WorkingScale(center, 1.0), n_factors, biases)
+    data = Data.build(ratings, WorkingScale(center, 1.0), n_factors, biases, dtype)
     d = n_factors + biases
     rng = generator(seed, "als")
     spread = INITIAL_SPREAD * np.sqrt(ratings.sd)
-    user_rows = np.zeros((ratings.n_users, d))
-    item_rows = spread * rng.standard_normal((ratings.n_items, d))
+    user_rows = np.zeros((ratings.n_users, d), dtype)
+    item_rows = (spread * rng.standard_normal((ratings.n_items, d))).astype(dtype, copy=False)
     if biases:
         item_rows[:, -1] = 0.0
     losses = [_loss(data, user_rows, item_rows, penalty, n_factors, executor)]
@@ -112,7 +115,7 @@ def _solve_side(
         data, partner_rows, biases, 1.0, np.zeros(len(diagonal)), np.diag(diagonal), executor,
         weigh_prior=penalty.weighted, means_only=True,
     )  # fmt: skip
-    no_normals = np.empty(0)
+    no_normals = np.empty(0, rows.dtype)
 
     def solve_block(_: int, block: range) -> int:
         return update.block(block, no_normals, rows)
@@ -149,7 +152,7 @@ def split_rows(
     solution: Solution, n_factors: int, biases: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """User factors, item factors, user bias, item bias (None without biases)."""
-    users, items = solution.user_rows, solution.item_rows
+    users, items = (rows.astype(float) for rows in (solution.user_rows, solution.item_rows))
     factors = users[:, :n_factors].copy(), items[:, :n_factors].copy()
     if not biases:
         return *factors, None, None

@@ -47,6 +47,7 @@ class Settings(NamedTuple):
     max_iter: int
     tol: float
     seed: int
+    dtype: str = "float64"
 
 
 def tune(
@@ -118,6 +119,7 @@ def fit(
         max_iter=settings.max_iter,
         tol=settings.tol,
         seed=settings.seed,
+        dtype=settings.dtype,
         executor=executor,
     )
 
