@@ -509,8 +509,7 @@ def _middle(numbers: Numbers, settings: Settings) -> list[str]:
     ]
     lenskit = f"""LensKit {numbers["lenskit"]}'s `BiasedMFScorer`, ALS in float32, in a process of
         its own. A sweep of ALS goes over both sides, as a Gibbs sweep does; that of `fit_als`, in
-        float32 too,
-        works out the loss after each side too."""
+        float32 too, works out the loss after each side."""
     header = ["seconds a sweep", *(f"Gibbs, {dtype}" for dtype in DTYPES), "LensKit's ALS"]
     header += ["`fit_als`", "LensKit / float32", "LensKit / float64", "LensKit / `fit_als`"]
     rates = f"""Operations are counted alike for all: 2 n K (K + 1) + (N + M) K³ / 3 a sweep, n
