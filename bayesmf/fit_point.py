@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from bayesmf.progress import Progress
 from bayesmf.results import PointEstimate
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
+    Described,
     check_bool,
     check_choice,
     check_integer,
@@ -22,6 +24,13 @@ from bayesmf.validation import (
     check_seed,
     fail,
 )
+
+if TYPE_CHECKING:
+    from bayesmf.ratings import Ratings
+
+FAR = 1e4
+"""How far from 1 the ratings' sd, and their distance from the centre in sds, may be for single
+precision, which has seven digits."""
 
 
 def fit_als(
@@ -81,8 +90,8 @@ def fit_als(
     Raises
     ------
     ValueError, TypeError
-        For wrong arguments or data before any work starts; and when, with a penalty of zero, a row
-        has too few ratings for a unique solution.
+        For wrong arguments or data before any work starts; and when a row has too few ratings for a
+        unique solution with a penalty of zero, or rounding in single precision hides it.
 
     Notes
     -----
@@ -189,6 +198,8 @@ def _fit(
     seed = fresh_seed(check_seed(random_seed, function))
     check_bool(progressbar, "progressbar", function)
     data, _ = check_data(ratings, None, function)
+    if dtype == "float32":
+        _refuse_far(data, center, function)
 
     started = time.perf_counter()
     settings = Settings(rank, biases, weighted, center, sweeps, settled, seed, dtype)
@@ -212,9 +223,9 @@ def _fit(
             )  # fmt: skip
             solution = fit(data, settings, tuned.penalty, executor)
         except SingularRowError as error:
+            cure = "." if dtype == "float32" else ". Give positive 'reg' and 'reg_bias'."
             raise ValueError(
-                f"{function} cannot solve with these penalties: {error}. Give positive "
-                f"'reg' and 'reg_bias'."
+                f"{function} cannot solve with these penalties: {error}{cure}"
             ) from None
         progress.update(0, fits, f"validation RMSE {tuned.validation_rmse:.4f}")
     if not solution.converged:
@@ -246,6 +257,20 @@ def _fit(
         tried=pd.DataFrame(tuned.tried, columns=["n_factors", "reg", "reg_bias", "rmse"]),
         fit_seconds=time.perf_counter() - started,
     )
+
+
+def _refuse_far(ratings: Ratings, center: bool, function: str) -> None:
+    """Refuse single precision for ratings whose size or distance from their centre would show."""
+    size = 0.0 if center else abs(ratings.mean)
+    far = {
+        "an sd": ratings.sd,
+        "an inverse sd": 1 / ratings.sd,
+        "a mean, in sds,": size / ratings.sd,
+    }
+    for what, value in far.items():
+        if value > FAR:
+            must = "'float64' for ratings of such a size, or so far from their centre"
+            fail("dtype", function, must, Described(f"'float32' with {what} of {value:.3g}"))
 
 
 def _check_penalty(value: object, argument: str, function: str) -> float | None:

@@ -2,7 +2,7 @@
 
 For matrices of ten or fifty rows NumPy's functions spend most of their time around LAPACK, and let
 go of Python's lock for the moment that it works: chains in threads would hand it to and fro. So the
-few calls that every sweep makes go straight there.
+few calls that hyperparameters and singular values take go straight there.
 """
 
 from __future__ import annotations
@@ -47,5 +47,5 @@ def eigenvalues(matrix: np.ndarray) -> np.ndarray:
 
 def _checked(found: np.ndarray, failed: int) -> np.ndarray:
     if failed:
-        raise np.linalg.LinAlgError("the matrix is singular, or has numbers that are not finite")
+        raise np.linalg.LinAlgError("the matrix is singular, or its eigenvalues did not settle")
     return found

@@ -60,7 +60,7 @@ SETTINGS: dict[str, Any] = {
     "sweeps": 7,
     "least": 2,
     "budget": 10.0,
-    # Minutes a sweep.
+    # Half a minute a sweep, and more.
     "left_out": {"10M, K=64": ["myFM"], "10M, K=128": ["myFM"]},
     "gemm": 2_560,
     "resume": True,

@@ -45,6 +45,31 @@ def test_double_precision_is_taken_where_rounding_would_show(ratings, far, what)
 def test_other_types_are_refused(ratings, bad):
     with pytest.raises((ValueError, TypeError), match="The 'dtype' argument of fit_bpmf must be"):
         bayesmf.fit_bpmf(ratings, dtype=bad)
+    with pytest.raises((ValueError, TypeError), match="The 'dtype' argument of fit_als must be"):
+        bayesmf.fit_als(ratings, dtype=bad)
+
+
+def test_als_in_single_precision_refuses_what_it_cannot_tell_apart(ratings):
+    frame = ratings.to_frame()
+    for scale, shift, what in ((1e6, 0, "an sd"), (1e-6, 0, "an inverse sd"), (1, 1e6, "a mean")):
+        far = frame.assign(rating=scale * frame["rating"] + shift)
+        with pytest.raises(
+            ValueError, match=f"'dtype' argument of fit_als .*'float32' with {what}"
+        ):
+            bayesmf.fit_als(far, dtype="float32", biases=False, center=False)
+    with pytest.raises(ValueError, match="in single precision: try dtype='float64'"):
+        bayesmf.fit_als(
+            ratings, dtype="float32", reg=1e-6, reg_bias=1e-6, random_seed=1, progressbar=False
+        )
+
+
+def test_als_in_single_precision_has_the_same_bits_for_any_number_of_threads(ratings):
+    options = {"dtype": "float32", "reg": 3.0, "reg_bias": 2.0, "random_seed": 1}
+    one, three = (
+        bayesmf.fit_als(ratings, cores=cores, progressbar=False, **options) for cores in (1, 3)
+    )
+    np.testing.assert_array_equal(one.user_factors, three.user_factors)
+    np.testing.assert_array_equal(one.loss, three.loss)
 
 
 def test_both_tell_the_same(ratings):

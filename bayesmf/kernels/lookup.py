@@ -56,8 +56,8 @@ def _looked_up(eighths: int) -> Any:
             c_, c_ld_, sums_, partners_, targets_, lo_, n_, packed_, offsets_, root_ = args
             width = VECTOR_BYTES // (sig.args[0].dtype.bitwidth // 8)
             rows = -(-width * eighths // 8)
-            # Processors with the widest vectors do two half ones at a time, and most rows of the
-            # triangle need only the last half of the columns.
+            # Some processors with the widest vectors do two half ones at a time, and most rows of
+            # the triangle need only the last half of the columns.
             halves = VECTOR_BYTES == 64 or rows <= width // 2
             code = Code(context, builder, sig.args[0], lanes=width // 2 if halves else width)
             parts = sorted({0, max(0, rows - code.lanes)})

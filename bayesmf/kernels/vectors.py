@@ -115,10 +115,9 @@ class Code:
         return self.lane(vector, 0)
 
     def call(self, name: str, result: Any, *values: Any) -> Any:
-        """Call an LLVM intrinsic on vectors or numbers."""
+        """Call an LLVM intrinsic on vectors."""
         # llvmlite cannot name intrinsics of vectors by itself.
-        kind = f"v{self.lanes}f{8 * self.size}" if values[-1].type == self.vector else ""
-        full = f"llvm.{name}.{kind or f'f{8 * self.size}'}"
+        full = f"llvm.{name}.v{self.lanes}f{8 * self.size}"
         signature = ir.FunctionType(result, [value.type for value in values])
         function = cgutils.get_or_insert_function(self.builder.module, signature, full)
         return self.builder.call(function, values)

@@ -55,7 +55,7 @@ class Solution(NamedTuple):
 
 
 class SingularRowError(ValueError):
-    """A row's least squares problem has no unique solution."""
+    """A row's least squares problem has no unique solution, or none that its precision can find."""
 
 
 def solve(
@@ -78,7 +78,8 @@ def solve(
     Raises
     ------
     SingularRowError
-        If a row has fewer ratings than coordinates and no penalty.
+        If a row has fewer ratings than coordinates without a penalty, or if rounding hides that its
+        problem has a solution.
     """
     data = Data.build(ratings, WorkingScale(center, 1.0), n_factors, biases, dtype)
     d = n_factors + biases
@@ -88,6 +89,7 @@ def solve(
     item_rows = (spread * rng.standard_normal((ratings.n_items, d))).astype(dtype, copy=False)
     if biases:
         item_rows[:, -1] = 0.0
+    _refuse_short_rows(data, penalty, n_factors)
     losses = [_loss(data, user_rows, item_rows, penalty, n_factors, executor)]
     converged = False
     for _ in range(max_iter):
@@ -99,6 +101,18 @@ def solve(
             converged = True
             break
     return Solution(user_rows, item_rows, center, np.array(losses), converged)
+
+
+def _refuse_short_rows(data: Data, penalty: Penalty, n_factors: int) -> None:
+    # Rounding can hide that such a row's problem has no unique solution.
+    free = int((penalty.diagonal(n_factors, data.has_bias) == 0).sum())
+    for side in (data.users, data.items):
+        fewest = int(np.diff(side.side.indptr).min())
+        if fewest < free:
+            raise SingularRowError(
+                f"a row with {fewest} ratings has no unique least squares solution for its {free} "
+                "coordinates without a penalty"
+            )
 
 
 def _solve_side(
@@ -123,9 +137,11 @@ def _solve_side(
     for failed in over_blocks(solve_block, data.blocks, executor):
         if failed >= 0:
             n = int(data.side.indptr[failed + 1] - data.side.indptr[failed])
+            single = data.targets.dtype == np.float32
             raise SingularRowError(
                 f"a row with {n} ratings has no unique least squares solution for its "
                 f"{len(diagonal)} coordinates"
+                + (" in single precision: try dtype='float64'" if single else "")
             )
 
 

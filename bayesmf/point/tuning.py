@@ -79,6 +79,8 @@ def tune(
         try:
             solution = fit(train, settings._replace(n_factors=n_factors), penalty, executor)
         except SingularRowError:
+            if settings.dtype == "float32" and (reg > 0 or not n_factors):
+                raise  # by rounding: another penalty must not hide it
             return math.inf
         parts = split_rows(solution, n_factors, settings.biases)
         means = cell_means(*parts, solution.center, held_users, held_items)

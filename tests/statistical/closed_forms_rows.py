@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-9
 ENGINE_NAMES = ("numba", "numpy")
-SHAPES = tuple((d, has_bias) for d in (1, 2, 3, 4, 5, 8, 11, 14, 33) for has_bias in (False, True))
-"""Coordinates D and whether the last is a bias: no factor but a bias, one panel of a Cholesky
-factor and several, and last panels that are whole, nearly whole, and a single row."""
+SHAPES = tuple(
+    (d, has_bias) for d in (1, 2, 3, 4, 5, 7, 8, 11, 14, 33) for has_bias in (False, True)
+)
+"""Coordinates D and whether the last is a bias: no factor but a bias, one block of a Cholesky
+factor and several, and last blocks that are whole, nearly whole, and a single row."""
 LARGE_SHAPES = ((65, True), (129, False))
 """Many panels, and every way to go through the vectors of a row; for the engines to agree on."""
 UNTOUCHED = -7.25

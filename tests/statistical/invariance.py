@@ -117,7 +117,7 @@ CASES = {
         Case("low", small(2, True, LEARNED, STRONG), path=LOW),
         Case("low, single precision", small(1, True), dtype="float32", path=LOW),
         Case("numpy, low", small(1, True), engine="numpy", path=LOW),
-        # Cholesky factors of many panels, the last of them whole and not.
+        # Gram sums of many panels, the last of them whole and not.
         Case("low, many panels", LONG_SETTING, path=LOW),
         Case("in segments", LONG_SETTING, path="in segments"),
         Case("in segments, single precision", LONG_SETTING, dtype="float32", path="in segments"),

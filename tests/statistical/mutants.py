@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bayesmf.kernels.vectors import VECTOR_BYTES
-
 
 class Mutant(NamedTuple):
     """One fault.
@@ -29,6 +27,8 @@ class Mutant(NamedTuple):
         the joint distribution is invariant all the same, or is not touched.
     check : str
         The other check that must see it, where invariance cannot.
+    vectors : int
+        Bytes of the processor's vectors without which the edit changes nothing, or 0.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Mutant(NamedTuple):
     case: str = ""
     part: str = ""
     check: str = ""
+    vectors: int = 0
 
 
 CONDITIONALS, SAMPLER = "gibbs/conditionals.py", "gibbs/sampler.py"
@@ -235,20 +236,12 @@ MUTANTS = (
         "code.zeros()",
         "long rows", "noise",
     ),
-    *(
-        [
-            Mutant(
-                "triangle_columns_lost",
-                "half vectors that leave out the first columns of the Gram matrix's first rows",
-                LOOKUP,
-                "if r < last or part == last",
-                "if part == last",
-                check="closed forms",
-            ),
-        ]
-        # Only there are vectors halved whose halves do not hold all factors.
-        if VECTOR_BYTES == 64
-        else []
+    Mutant(
+        "triangle_columns_lost",
+        "half vectors that leave out the first columns of the Gram matrix's first rows", LOOKUP,
+        "if r < last or part == last",
+        "if part == last",
+        check="closed forms", vectors=64,
     ),
     Mutant(
         "reference_cholesky_transposed",

@@ -35,7 +35,7 @@ def test_every_path_is_taken():
     assert {0, 1, kernels.TILE - 1, kernels.TILE, kernels.TILE + 1, 2 * kernels.TILE} < set(DEGREES)
     assert {n % 8 for n in DEGREES} >= {0, 1, 7}
     assert max(DEGREES) > 2 * kernels.TILE
-    # Last panels of every kind: whole, by vectors, by single numbers; several panels and one.
+    # Last blocks of every kind: whole, by vectors, by single numbers; several blocks and one.
     assert {d % vectors.PANEL for d, _ in SHAPES} >= {0, 1, vectors.PANEL - 2}
     assert max(d for d, _ in SHAPES) > 2 * vectors.VECTOR_BYTES // 4
     assert (1, True) in SHAPES  # a bias and no factor

@@ -34,6 +34,7 @@ from rich.console import Console
 from rich.progress import track
 from threadpoolctl import threadpool_limits
 
+from bayesmf.kernels.vectors import VECTOR_BYTES
 from tests.statistical import calibration, page
 from tests.statistical.calibration_plots import coverage_figure, ecdf_figure
 from tests.statistical.closed_forms import CHECKS
@@ -110,8 +111,9 @@ def _joined(batches: list[Values]) -> Values:
 
 
 def mutants(quick: bool, seed: int, _: int) -> Numbers:
-    """Every fault before every kind of test."""
-    return in_processes(partial(_mutant, quick, seed), MUTANTS, "mutants")
+    """Every fault that this processor can have before every kind of test."""
+    chosen = [mutant for mutant in MUTANTS if mutant.vectors in (0, VECTOR_BYTES)]
+    return in_processes(partial(_mutant, quick, seed), chosen, "mutants")
 
 
 def _mutant(quick: bool, seed: int, mutant: Mutant) -> dict[str, Any]:
