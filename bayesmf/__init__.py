@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from bayesmf.evaluation import Comparison as Comparison
     from bayesmf.evaluation import compare as compare
     from bayesmf.fit import fit_bpmf as fit_bpmf
+    from bayesmf.fit_pmf import fit_pmf as fit_pmf
     from bayesmf.fit_point import fit_als as fit_als
     from bayesmf.fit_point import fit_bias as fit_bias
     from bayesmf.model import GammaPrior as GammaPrior
     from bayesmf.model import NormalWishart as NormalWishart
     from bayesmf.model import published_2008 as published_2008
+    from bayesmf.pymc_models import bpmf_model as bpmf_model
+    from bayesmf.pymc_models import pmf_model as pmf_model
     from bayesmf.ratings import Ratings as Ratings
+    from bayesmf.results import MapEstimate as MapEstimate
     from bayesmf.results import PointEstimate as PointEstimate
     from bayesmf.results import Posterior as Posterior
     from bayesmf.simulation import Simulation as Simulation
@@ -41,10 +45,12 @@ _HOMES = {
     "datasets": ("load_flixster", "load_insteval", "load_movielens", "load_ratings"),
     "evaluation": ("Comparison", "compare"),
     "fit": ("fit_bpmf",),
+    "fit_pmf": ("fit_pmf",),
     "fit_point": ("fit_als", "fit_bias"),
     "model": ("GammaPrior", "NormalWishart", "published_2008"),
+    "pymc_models": ("bpmf_model", "pmf_model"),
     "ratings": ("Ratings",),
-    "results": ("PointEstimate", "Posterior"),
+    "results": ("MapEstimate", "PointEstimate", "Posterior"),
     "simulation": ("Simulation", "simulate"),
     "splits": ("kfold", "leave_out_per_user", "split_by_time", "train_test_split"),
 }

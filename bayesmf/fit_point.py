@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesmf.checks import check_cores, check_data
 from bayesmf.point.als import SingularRowError, split_rows
-from bayesmf.point.tuning import Settings, fit, tune
+from bayesmf.point.tuning import Settings, als_means, fit, tune
 from bayesmf.progress import Progress
 from bayesmf.results import PointEstimate
 from bayesmf.seeds import fresh_seed
@@ -218,8 +218,8 @@ def _fit(
 
         try:
             tuned = tune(
-                data, settings, reg=given_reg, reg_bias=given_bias, validation_size=share,
-                executor=executor, tick=tick,
+                data, settings, als_means(settings, executor), reg=given_reg,
+                reg_bias=given_bias, validation_size=share, tick=tick,
             )  # fmt: skip
             solution = fit(data, settings, tuned.penalty, executor)
         except SingularRowError as error:

@@ -3,7 +3,10 @@
 import pathlib
 import re
 
+import pymc as pm
 import pytest
+
+import bayesmf
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,3 +32,19 @@ def test_every_module_has_its_place_in_the_architecture():
     rooms = [path.name for path in package.glob("*.py") if path.name != "__init__.py"]
     rooms += [f"{path.parent.name}/" for path in package.glob("*/__init__.py")]
     assert [room for room in rooms if f"`{room}`" not in text] == []
+
+
+@pytest.mark.parametrize("name", ["bpmf_model", "pmf_model"])
+def test_the_graphs_in_the_docs_are_those_of_the_models(name):
+    """docs/models.md shows what PyMC draws of a model of 60 users and 40 items."""
+    ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+    model = getattr(bayesmf, name)(ratings, n_factors=2)
+    text = (ROOT / "docs" / "models.md").read_text()
+    shown = re.search(rf"<!-- graph of {name} -->\n```mermaid\n(.*?)```", text, re.DOTALL)
+    assert shown is not None
+    # PyMC goes through sets: the order of lines changes from process to process.
+    drawn, expected = (
+        sorted(filter(None, map(str.strip, graph.splitlines())))
+        for graph in (shown[1], pm.model_to_mermaid(model))
+    )
+    assert drawn == expected

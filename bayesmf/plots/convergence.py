@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -22,6 +22,7 @@ class Descended(Protocol):
     """What `plot_loss` needs of a point estimate."""
 
     loss: np.ndarray
+    loss_steps: ClassVar[tuple[str, str, int]]
 
 
 def probe_rhat(posterior: Sampled) -> np.ndarray:
@@ -176,11 +177,12 @@ def plot_loss(estimate: Descended, *, ax: Axes | None = None, **line: Any) -> Ax
     # A start that is far off would press all the rest flat against the axis.
     ax.axhline(loss[-1], color=ink(), lw=1, alpha=0.4)
     look: dict[str, Any] = {"color": accent(), "marker": "o", "ms": 3.5} | line
-    ax.plot(np.arange(len(loss)) / 2, loss, **look)
+    method, unit, often = estimate.loss_steps
+    ax.plot(np.arange(len(loss)) / often, loss, **look)
     ax.set(
-        xlabel="sweep",
+        xlabel=unit,
         ylabel="loss (rating²)",
-        title=f"ALS loss: {loss[-1]:,.0f} after {len(loss) // 2} sweeps",
+        title=f"{method} loss: {loss[-1]:,.0f} after {(len(loss) - 1) // often} {unit}s",
     )
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     grid(ax)

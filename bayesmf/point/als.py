@@ -70,10 +70,12 @@ def solve(
     seed: int,
     dtype: str = "float64",
     executor: Executor | None = None,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Solution:
     """Alternate until the loss falls by less than `tol` of itself in a sweep.
 
-    Rows are solved for in `dtype`; the loss is added up in double precision.
+    It starts from these rows (n, D) of users and items, or from random ones. Rows are solved for in
+    `dtype`; the loss is added up in double precision.
 
     Raises
     ------
@@ -85,10 +87,12 @@ def solve(
     d = n_factors + biases
     rng = generator(seed, "als")
     spread = INITIAL_SPREAD * np.sqrt(ratings.sd)
-    user_rows = np.zeros((ratings.n_users, d), dtype)
-    item_rows = (spread * rng.standard_normal((ratings.n_items, d))).astype(dtype, copy=False)
-    if biases:
-        item_rows[:, -1] = 0.0
+    if start is None:
+        item_rows = spread * rng.standard_normal((ratings.n_items, d))
+        if biases:
+            item_rows[:, -1] = 0.0
+        start = np.zeros((ratings.n_users, d)), item_rows
+    user_rows, item_rows = (rows.astype(dtype) for rows in start)
     _refuse_short_rows(data, penalty, n_factors)
     losses = [_loss(data, user_rows, item_rows, penalty, n_factors, executor)]
     converged = False
@@ -183,14 +187,20 @@ def cell_means(
     center: float,
     users: np.ndarray,
     items: np.ndarray,
+    prior_means: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> np.ndarray:
-    """Predictions of cells by code; an unknown row, code -1, is zero: what its penalty pulls to."""
+    """Predictions of cells by code; an unknown row, code -1, is what its penalty pulls to.
 
-    def rows(array: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        # Code -1 finds the zeros at the end.
-        return np.concatenate([array, np.zeros((1, *array.shape[1:]))])[codes]
+    That is zero, or `prior_means` of the factors of users and of items.
+    """
 
-    means = center + np.einsum("nk,nk->n", rows(user_factors, users), rows(item_factors, items))
+    def rows(array: np.ndarray, codes: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
+        # Code -1 finds the one at the end.
+        last = np.zeros((1, *array.shape[1:])) if other is None else other[None]
+        return np.concatenate([array, last])[codes]
+
+    left = rows(user_factors, users, prior_means[0])
+    means = center + np.einsum("nk,nk->n", left, rows(item_factors, items, prior_means[1]))
     if user_bias is None or item_bias is None:
         return means
     return means + rows(user_bias, users) + rows(item_bias, items)

@@ -1,9 +1,9 @@
-"""Choosing the penalties of ALS, and its honest error, on ratings held out of training."""
+"""Choosing penalties, and the honest error of a fit, on ratings held out of training."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -50,14 +50,41 @@ class Settings(NamedTuple):
     dtype: str = "float64"
 
 
+class Fitted(Protocol):
+    """A way to fit: expected ratings of cells by code, from a fit to other ratings."""
+
+    def __call__(
+        self,
+        train: Ratings,
+        n_factors: int,
+        penalty: Penalty,
+        users: np.ndarray,
+        items: np.ndarray,
+    ) -> np.ndarray:
+        """Fit `train`; expect cells given by its codes, -1 for those that it does not know."""
+
+
+def als_means(settings: Settings, executor: Executor | None) -> Fitted:
+    """Make the fit by ALS."""
+
+    def means(
+        train: Ratings, n_factors: int, penalty: Penalty, users: np.ndarray, items: np.ndarray
+    ) -> np.ndarray:
+        solution = fit(train, settings._replace(n_factors=n_factors), penalty, executor)
+        parts = split_rows(solution, n_factors, settings.biases)
+        return cell_means(*parts, solution.center, users, items)
+
+    return means
+
+
 def tune(
     ratings: Ratings,
     settings: Settings,
+    means: Fitted,
     *,
     reg: float | None,
     reg_bias: float | None,
     validation_size: float,
-    executor: Executor | None,
     tick: Callable[[float], None],
 ) -> Tuned:
     """Choose the penalties that are None by the RMSE on a random part of the ratings.
@@ -77,14 +104,12 @@ def tune(
     def error(reg: float, reg_bias: float, n_factors: int) -> float:
         penalty = Penalty(reg, reg_bias, settings.weighted)
         try:
-            solution = fit(train, settings._replace(n_factors=n_factors), penalty, executor)
+            found = means(train, n_factors, penalty, held_users, held_items)
         except SingularRowError:
             if settings.dtype == "float32" and (reg > 0 or not n_factors):
                 raise  # by rounding: another penalty must not hide it
             return math.inf
-        parts = split_rows(solution, n_factors, settings.biases)
-        means = cell_means(*parts, solution.center, held_users, held_items)
-        rmse = float(np.sqrt(np.mean((means - truth) ** 2)))
+        rmse = float(np.sqrt(np.mean((found - truth) ** 2)))
         tried.append((n_factors, reg, reg_bias, rmse))
         tick(rmse)
         return rmse

@@ -1,6 +1,7 @@
-"""The face: `Posterior` and `PointEstimate`, thin classes whose methods delegate down."""
+"""The face: `Posterior`, `PointEstimate`, `MapEstimate`, whose methods delegate down."""
 
+from bayesmf.results.map_estimate import MapEstimate
 from bayesmf.results.point_estimate import PointEstimate
 from bayesmf.results.posterior import Posterior
 
-__all__ = ["PointEstimate", "Posterior"]
+__all__ = ["MapEstimate", "PointEstimate", "Posterior"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -60,6 +60,9 @@ class PointEstimate(Result):
     settings: dict[str, Any]
     tried: pd.DataFrame
     fit_seconds: float
+
+    loss_steps: ClassVar[tuple[str, str, int]] = ("ALS", "sweep", 2)
+    """What lowers the loss, its unit of time, and how often in one the loss is kept."""
 
     @property
     def n_factors(self) -> int:  # type: ignore[override]

@@ -1,0 +1,1 @@
+"""Engines on PyMC: the models as `pm.Model`, and their mode."""
