@@ -140,6 +140,15 @@ def test_fit_keeps_the_best_start_and_tells_the_penalties(table):
     assert "sigma_user=0.5" in repr(pmf)
 
 
+def test_it_says_when_it_has_not_settled(table):
+    with pytest.warns(UserWarning, match="L-BFGS reached max_iter=2 before"):
+        pmf = fit_pmf(
+            table, n_factors=2, sigma=0.8, sigma_user=0.5, sigma_item=0.5, sigma_bias=0.4,
+            n_starts=1, max_iter=2, random_seed=1, progressbar=False,
+        )  # fmt: skip
+    assert len(pmf.loss) == 3
+
+
 def test_the_same_seed_gives_the_same_bits(table):
     options = {"n_factors": 2, "sigma": 0.8, "sigma_user": 0.5, "sigma_item": 0.5}
     options |= {"sigma_bias": 0.4, "n_starts": 1, "progressbar": False}

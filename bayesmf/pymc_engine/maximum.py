@@ -57,8 +57,8 @@ def maximise(
     The log density is divided by its size at the start, so that `tol` has no unit.
     """
     x = density.ravel(start)
-    size = max(1.0, abs(density(x)[0]))
     trace = [density(x)[0]]
+    size = max(1.0, abs(trace[0]))
 
     def falling(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = density(x)
