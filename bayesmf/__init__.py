@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bayesmf.evaluation import Comparison as Comparison
     from bayesmf.evaluation import compare as compare
     from bayesmf.fit import fit_bpmf as fit_bpmf
-    from bayesmf.fit_pmf import fit_pmf as fit_pmf
+    from bayesmf.fit_map import fit_pmf as fit_pmf
     from bayesmf.fit_point import fit_als as fit_als
     from bayesmf.fit_point import fit_bias as fit_bias
     from bayesmf.model import GammaPrior as GammaPrior
@@ -45,7 +45,7 @@ _HOMES = {
     "datasets": ("load_flixster", "load_insteval", "load_movielens", "load_ratings"),
     "evaluation": ("Comparison", "compare"),
     "fit": ("fit_bpmf",),
-    "fit_pmf": ("fit_pmf",),
+    "fit_map": ("fit_pmf",),
     "fit_point": ("fit_als", "fit_bias"),
     "model": ("GammaPrior", "NormalWishart", "published_2008"),
     "pymc_models": ("bpmf_model", "pmf_model"),

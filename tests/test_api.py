@@ -12,10 +12,11 @@ import pytest
 import bayesmf
 
 PUBLIC = [
-    "Comparison", "GammaPrior", "NormalWishart", "PointEstimate", "Posterior", "Ratings",
-    "Simulation", "compare", "fit_als", "fit_bias", "fit_bpmf", "kfold", "leave_out_per_user",
-    "load_flixster", "load_insteval", "load_movielens", "load_ratings", "published_2008",
-    "simulate", "split_by_time", "train_test_split",
+    "Comparison", "GammaPrior", "MapEstimate", "NormalWishart", "PointEstimate", "Posterior",
+    "Ratings", "Simulation", "bpmf_model", "compare", "fit_als", "fit_bias", "fit_bpmf", "fit_pmf",
+    "kfold", "leave_out_per_user", "load_flixster", "load_insteval", "load_movielens",
+    "load_ratings", "pmf_model", "published_2008", "simulate", "split_by_time",
+    "train_test_split",
 ]  # fmt: skip
 
 

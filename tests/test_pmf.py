@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bayesmf
-from bayesmf.fit_pmf import fit_pmf
+from bayesmf.fit_map import fit_pmf
 from bayesmf.pmf import Link, Spreads, check_pmf
 from bayesmf.point.als import Penalty, solve, split_rows
 from bayesmf.pymc_engine.density import Density
