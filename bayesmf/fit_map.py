@@ -53,7 +53,7 @@ def fit_pmf(
     learn_means: bool = False,
     rating_range: tuple[float, float] | None = None,
     n_starts: int = 3,
-    max_iter: int = 2000,
+    max_iter: int = 5000,
     tol: float = 1e-9,
     validation_size: float = 0.1,
     cores: int | None = None,
@@ -81,12 +81,13 @@ def fit_pmf(
         Take the mean rating (on the link's scale) out first.
     learn_means : bool, default False
         Whether the means of the factors' priors are free, as in the paper's adaptive priors, and
-        not zero. Then factors can do what biases do.
+        not zero: normal, with the root of the ratings' sd (of 1 with the logistic link) as theirs.
+        Then factors can do what biases do.
     rating_range : (low, high), optional
         What the logistic link squashes into; by default the range of the ratings.
     n_starts : int, default 3
         Random starts; the best mode found is kept.
-    max_iter : int, default 2000
+    max_iter : int, default 5000
         Most iterations of L-BFGS from each start.
     tol : float, default 1e-9
         Stop when an iteration gains less than this share of the log density.

@@ -52,6 +52,13 @@ class Link(NamedTuple):
         share = (ratings.mean - self.low) / (self.high - self.low)
         return math.log(share / (1 - share))
 
+    def unit(self, ratings: Ratings) -> float:
+        """Size of what biases and products of factors explain: the ratings' sd, or 1 on the logit.
+
+        That of a factor is its root.
+        """
+        return ratings.sd if self.name == "identity" else 1.0
+
 
 class Spreads(NamedTuple):
     """Standard deviations: of the noise, of factors, of biases; None where they are learned."""
@@ -81,7 +88,7 @@ class PMF(NamedTuple):
     center : float
         On the link's scale.
     learn_means : bool
-        Whether the means of the factors' priors are free, and not zero.
+        Whether the means of the factors' priors are free, Normal(0, unit), and not zero.
     spreads : Spreads
     """
 

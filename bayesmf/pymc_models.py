@@ -106,7 +106,8 @@ def pmf_model(
         Take the mean rating (on the link's scale) out first.
     learn_means : bool, default False
         Whether the means of the factors' priors are free, as in the paper's adaptive priors, and
-        not zero. Then factors can do what biases do.
+        not zero: normal, with the root of the ratings' sd (of 1 with the logistic link) as theirs.
+        Then factors can do what biases do.
     rating_range : (low, high), optional
         What the logistic link squashes into; by default the range of the ratings.
 

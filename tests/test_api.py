@@ -115,7 +115,7 @@ def test_compiled_code_is_keyed_by_its_sources(tmp_path, monkeypatch):
     from bayesmf.kernels import compiling
 
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    compiling.cache_directory.cache_clear()
+    compiling.sources_digest.cache_clear()
     before = compiling.cache_directory()
     assert before.parent == tmp_path
     copy = tmp_path / "kernels"
@@ -123,12 +123,12 @@ def test_compiled_code_is_keyed_by_its_sources(tmp_path, monkeypatch):
     for source in compiling.Path(compiling.__file__).parent.glob("*.py"):
         (copy / source.name).write_bytes(source.read_bytes())
     monkeypatch.setattr(compiling, "__file__", str(copy / "compiling.py"))
-    compiling.cache_directory.cache_clear()
+    compiling.sources_digest.cache_clear()
     assert compiling.cache_directory() == before
     (copy / "rows.py").write_text((copy / "rows.py").read_text() + "\n# changed\n")
-    compiling.cache_directory.cache_clear()
+    compiling.sources_digest.cache_clear()
     assert compiling.cache_directory() != before
-    compiling.cache_directory.cache_clear()
+    compiling.sources_digest.cache_clear()
 
 
 def test_no_module_hides_a_public_name():

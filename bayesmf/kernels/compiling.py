@@ -28,14 +28,19 @@ _OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": _FASTMATH, "error_model":
 
 
 @cache
-def cache_directory() -> Path:
-    """Where compiled code is kept: under NUMBA_CACHE_DIR if set, else the user's cache."""
+def sources_digest() -> str:
+    """A hash of every source in this package, in 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_directory() -> Path:
+    """Where compiled code is kept: under NUMBA_CACHE_DIR if set, else the user's cache."""
     base = os.environ.get("NUMBA_CACHE_DIR")
     root = Path(base) if base else platformdirs.user_cache_path("bayesmf")
-    return root / f"kernels-{digest.hexdigest()[:16]}"
+    return root / f"kernels-{sources_digest()}"
 
 
 def inner(function: Callable[..., Any]) -> Callable[..., Any]:

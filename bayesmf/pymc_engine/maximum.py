@@ -102,6 +102,7 @@ def climb(
 def map_means(model: PMF, *, centered: bool, max_iter: int, tol: float, seed: int) -> Fitted:
     """Make the fit by MAP, to choose penalties with: the mode depends on the spreads by them alone.
 
+    But for free prior means, whose own prior is taken as it stands, for noise of sd 1.
     A model is compiled once for each rank that is asked for.
     """
     compiled: dict[int, tuple[PMF, Density]] = {}
@@ -151,7 +152,7 @@ def prior_means(
 def random_start(ratings: Ratings, model: PMF, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Factors near zero but not at it, and no biases."""
     start = {}
-    unit = np.sqrt(ratings.sd) if model.link.name == "identity" else 1.0
+    unit = np.sqrt(model.link.unit(ratings))
     for side, n in (("user", ratings.n_users), ("item", ratings.n_items)):
         if model.n_factors:
             prior = getattr(model.spreads, f"sigma_{side}")
@@ -169,18 +170,18 @@ def squared_loss(trace: np.ndarray, ratings: Ratings, model: PMF) -> np.ndarray:
 
     Up to a constant, the normalisers of all Gaussians, it is -2 sigma^2 times the log density.
     """
-    counts = {
-        "sigma": len(ratings),
-        "sigma_user": ratings.n_users * model.n_factors,
-        "sigma_item": ratings.n_items * model.n_factors,
-        "sigma_bias": (ratings.n_users + ratings.n_items) * model.biases,
-    }
+    spreads, k = model.spreads, model.n_factors
+    counts = [
+        (spreads.sigma, len(ratings)),
+        (spreads.sigma_user, ratings.n_users * k),
+        (spreads.sigma_item, ratings.n_items * k),
+        (spreads.sigma_bias, (ratings.n_users + ratings.n_items) * model.biases),
+        (np.sqrt(model.link.unit(ratings)), 2 * k * model.learn_means),
+    ]
     normalisers = sum(
-        count * np.log(getattr(model.spreads, name) * np.sqrt(2 * np.pi))
-        for name, count in counts.items()
-        if count
+        count * np.log(spread * np.sqrt(2 * np.pi)) for spread, count in counts if count
     )
-    sigma = model.spreads.sigma
+    sigma = spreads.sigma
     assert sigma is not None  # noqa: S101 - MAP has all spreads
     loss: np.ndarray = -2 * sigma**2 * (trace + normalisers)
     return loss

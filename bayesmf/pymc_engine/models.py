@@ -14,33 +14,42 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from bayesmf.model import GammaPrior
+from bayesmf.pymc_engine.fused import RowDensity, SquaredError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bayesmf.model import BPMF, SidePrior
+    from bayesmf.model import BPMF, SidePrior, WorkingScale
     from bayesmf.pmf import PMF
     from bayesmf.ratings import Ratings
 
 LOG_2PI = float(np.log(2 * np.pi))
 
 
-def build_bpmf(ratings: Ratings, model: BPMF) -> pm.Model:
+def build_bpmf(ratings: Ratings, model: BPMF, *, fused: bool = False) -> pm.Model:
     """Bayesian matrix factorization with exactly the priors of the Gibbs sampler.
 
     Rows, means and precisions are on the working scale, (rating - center) / scale; the observed
-    variable is the rating itself.
+    variable is the rating itself. With `fused` the same density is stated by two operations of our
+    own (`fused.py`) and nothing else that a fit does not need.
     """
     scale, k = model.working_scale(ratings), model.n_factors
-    with pm.Model(coords=_coords(ratings, k, model.biases)) as built:
+    # Engines' own models are never part of one that the user has open.
+    options: dict[str, Any] = (
+        {"model": None} if fused else {"coords": _coords(ratings, k, model.biases)}
+    )
+    with pm.Model(**options) as built:
         rows = {
-            side: _rows(side, n, model.prior.resolve(n, k, model.biases), k, model.biases)
+            side: _rows(side, n, model.prior.resolve(n, k, model.biases), k, model.biases, fused)
             for side, n in (("user", ratings.n_users), ("item", ratings.n_items))
         }
         if isinstance(model.alpha, GammaPrior):
             alpha = pm.Gamma("alpha", _double(model.alpha.shape), _double(model.alpha.rate))
         else:
             alpha = pm.Data("alpha", model.alpha)
+        if fused:
+            _weigh_errors(ratings, scale, rows, k, alpha)
+            return built
         factors = {side: values[:, :k] for side, values in rows.items()}
         biases = {side: values[:, k] for side, values in rows.items()} if model.biases else None
         mean = _cells(ratings, factors, biases)
@@ -54,12 +63,13 @@ def build_pmf(ratings: Ratings, model: PMF) -> pm.Model:
 
     A given spread is data of the model, so that it can be changed without building it anew.
     """
-    link, k, sd = model.link, model.n_factors, ratings.sd
-    # A learned spread is of the order of what it explains: the ratings, a factor of their half.
-    unit = sd if link.name == "identity" else 1.0
-    widths = {"sigma": sd}
+    link, k = model.link, model.n_factors
+    # A learned spread is of the order of what it explains.
+    unit = link.unit(ratings)
+    of_factor = float(np.sqrt(unit))
+    widths = {"sigma": ratings.sd}
     if k:
-        widths |= {"sigma_user": np.sqrt(unit), "sigma_item": np.sqrt(unit)}
+        widths |= {"sigma_user": of_factor, "sigma_item": of_factor}
     if model.biases:
         widths["sigma_bias"] = unit
     with pm.Model(coords=_coords(ratings, k, model.biases)) as built:
@@ -69,7 +79,11 @@ def build_pmf(ratings: Ratings, model: PMF) -> pm.Model:
             for given in [getattr(model.spreads, name)]
         }
         means = {
-            side: pm.Flat(f"mean_{side}", dims="factor") if model.learn_means and k else 0.0
+            side: (
+                pm.Normal(f"mean_{side}", 0.0, _double(of_factor), dims="factor")
+                if model.learn_means and k
+                else 0.0
+            )
             for side in ("user", "item")
         }
         factors = {
@@ -133,7 +147,29 @@ def _observe(ratings: Ratings, mean: Any, sd: Any) -> None:
     pm.Normal("rating", mean, sd, observed=observed, dims="rating_id")
 
 
-def _rows(side: str, n_rows: int, prior: SidePrior, n_factors: int, biases: bool) -> Any:
+def _weigh_errors(
+    ratings: Ratings, scale: WorkingScale, rows: dict[str, Any], n_factors: int, alpha: Any
+) -> None:
+    """Log likelihood of the ratings by their sum of squared errors.
+
+    Cells may be a part of the ratings: the data `share` says what share of them.
+    """
+    n = len(ratings)
+    cells = [
+        pm.Data("user_code", ratings.users),
+        pm.Data("item_code", ratings.items),
+        pm.Data("target", (ratings.values - scale.center) / scale.scale),
+    ]
+    error = SquaredError(n_factors).total(rows["user"], rows["item"], *cells)
+    error = error / pm.Data("share", 1.0)
+    # The number of ratings is data too, as the code is compiled for tables of all sizes.
+    count, unit = pm.Data("n_ratings", float(n)), pm.Data("log_scale", np.log(scale.scale))
+    pm.Potential("rating", count * (0.5 * (pt.log(alpha) - LOG_2PI) - unit) - 0.5 * alpha * error)
+
+
+def _rows(
+    side: str, n_rows: int, prior: SidePrior, n_factors: int, biases: bool, fused: bool
+) -> Any:
     """Rows (n, D) of one side, below their mean, precision and prior strength.
 
     Bartlett's decomposition (Smith & Hocking 1972, AS 53): with A lower triangular, A_kk^2 ~ chi^2
@@ -141,30 +177,46 @@ def _rows(side: str, n_rows: int, prior: SidePrior, n_factors: int, biases: bool
     dof) for W0 = diag(1 / w).
     """
     d = len(prior.mu0)
+    coordinate = None if fused else "coordinate"
+
+    def given(name: str, value: np.ndarray) -> Any:
+        # What varies with the number of rows is data, as one code serves tables of all sizes.
+        return pm.Data(f"{name}_{side}", value) if fused else value
+
     if prior.learned:
-        strength = pm.Gamma(f"strength_{side}", prior.shape, prior.rate, dims="coordinate")
+        strength = pm.Gamma(
+            f"strength_{side}", given("shape", prior.shape), given("rate", prior.rate),
+            dims=coordinate,
+        )  # fmt: skip
     else:
-        strength = pm.Data(f"strength_{side}", prior.strength, dims="coordinate")
+        strength = pm.Data(f"strength_{side}", prior.strength, dims=coordinate)
     # Chi-squared, by its shape and rate: PyMC's own takes log 2 in single precision.
     squares = pm.Gamma(
-        f"bartlett_squares_{side}", (prior.dof - np.arange(d)) / 2, np.full(d, 0.5),
-        dims="coordinate",
+        f"bartlett_squares_{side}", given("half_dof", (prior.dof - np.arange(d)) / 2),
+        np.full(d, 0.5), dims=coordinate,
     )  # fmt: skip
-    bartlett = pt.diag(pt.sqrt(squares))
+    # Products with constants, not assignments to a part: the least that has to be compiled.
+    bartlett = pt.sqrt(squares)[:, None] * np.eye(d)
     if d > 1:
         below = pm.Normal(f"bartlett_below_{side}", 0.0, 1.0, shape=d * (d - 1) // 2)
-        bartlett = bartlett[np.tril_indices(d, -1)].set(below)
+        place = np.zeros((d, d), dtype=int)
+        place[np.tril_indices(d, -1)] = np.arange(d * (d - 1) // 2)
+        bartlett += below[place.ravel()].reshape((d, d)) * np.tri(d, k=-1)
     root = bartlett / pt.sqrt(strength)[:, None]
-    pm.Deterministic(f"precision_{side}", root @ root.T, dims=("coordinate", "coordinate_2"))
+    density = _fused_density if fused else _log_density
     mean = pm.CustomDist(
         f"mu_{side}", prior.mu0, root * np.sqrt(prior.beta0),
-        dist=_drawing(None), logp=_row_log_density, dims="coordinate", class_name="NormalGivenRoot",
+        dist=_drawing(None), logp=_of_one(density), dims=coordinate,
+        class_name="NormalGivenRoot",
     )  # fmt: skip
     rows = pm.CustomDist(
         f"{side}_rows", mean, root,
-        dist=_drawing(n_rows), logp=_log_density, dims=(side, "coordinate"),
+        dist=_drawing(n_rows), logp=density, dims=None if fused else (side, "coordinate"),
         class_name="RowsGivenRoot",
     )  # fmt: skip
+    if fused:
+        return rows
+    pm.Deterministic(f"precision_{side}", root @ root.T, dims=("coordinate", "coordinate_2"))
     pm.Deterministic(f"{side}_factors", rows[:, :n_factors], dims=(side, "factor"))
     if biases:
         pm.Deterministic(f"{side}_bias", rows[:, n_factors], dims=side)
@@ -178,8 +230,17 @@ def _log_density(rows: Any, mean: Any, root: Any) -> Any:
     return n * pt.log(pt.diag(root)).sum() - 0.5 * (pt.sqr(z).sum() + n * d * LOG_2PI)
 
 
-def _row_log_density(row: Any, mean: Any, root: Any) -> Any:
-    return _log_density(row[None], mean, root)
+def _fused_density(rows: Any, mean: Any, root: Any) -> Any:
+    return RowDensity().total(rows, mean, root)
+
+
+def _of_one(density: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the density of one row of that of rows."""
+
+    def of_one(row: Any, mean: Any, root: Any) -> Any:
+        return density(row[None], mean, root)
+
+    return of_one
 
 
 def _drawing(n_rows: int | None) -> Callable[..., Any]:
