@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from bayesmf.report import page  # noqa: PLC0415
 
     titles = table.drop_duplicates("item").set_index("item")["title"].to_dict()
-    print(f"\n{page.convergence_line(probe_rhat(post))}")
+    print(f"\n{page.convergence_line(probe_rhat(post), post.data.attrs)}")
     user = page.median_user(post.ratings)
     print(f"\n{recommendation_lines(post, user, titles)}")
     written = page.write_comparison_page(

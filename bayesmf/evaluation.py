@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from bayesmf.predictive import Mixture
     from bayesmf.ratings import Pairs, Ratings
 
+TRUSTED_K = 0.7
+"""Pareto k below which importance weights can mend an approximation (Vehtari, Simpson, Gelman, Yao
+& Gabry 2024, JMLR 25)."""
+
 INTERVALS = (0.5, 0.8, 0.9, 0.95)
 
 

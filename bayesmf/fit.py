@@ -1,27 +1,31 @@
-"""The front of the Gibbs sampler: `fit_bpmf`. Validate, choose the engine, run, wrap."""
+"""The front of Bayesian matrix factorization: `fit_bpmf`. Validate, choose, run, wrap."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bayesmf.checks import check_cores, check_data
 from bayesmf.draws.probes import choose_probes
 from bayesmf.draws.recorder import Recorder
 from bayesmf.draws.schema import build_tree
-from bayesmf.gibbs.chains import Chain, Plan, block_executor, run_chains
+from bayesmf.gibbs.chains import Plan
 from bayesmf.gibbs.engines import ENGINES
-from bayesmf.gibbs.sampler import build_step, initial_state
-from bayesmf.kernels.blocks import Data
-from bayesmf.kernels.streams import Streams
+from bayesmf.gibbs.run import run_gibbs
+from bayesmf.methods import (
+    DTYPES,
+    METHODS,
+    check_chains,
+    check_options,
+    check_size,
+    choose_batch,
+    choose_dtype,
+)
 from bayesmf.model import BPMF
-from bayesmf.progress import Progress
 from bayesmf.results import Posterior
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
-    Described,
     check_bool,
     check_bytes,
     check_choice,
@@ -31,13 +35,9 @@ from bayesmf.validation import (
 )
 
 if TYPE_CHECKING:
-    from bayesmf.model import GammaPrior, NormalWishart, WorkingScale
-    from bayesmf.ratings import Ratings
+    import numpy as np
 
-DTYPES = ("float32", "float64")
-FAR = 1e4
-"""How far from 1 sizes on the working scale may be for single precision, which has seven digits:
-three are then left below the noise."""
+    from bayesmf.model import GammaPrior, NormalWishart
 
 
 def fit_bpmf(
@@ -45,6 +45,7 @@ def fit_bpmf(
     *,
     n_factors: int = 10,
     biases: bool = True,
+    method: str = "gibbs",
     backend: str = "numba",
     dtype: str | None = None,
     prior: NormalWishart | None = None,
@@ -53,15 +54,19 @@ def fit_bpmf(
     scale: str | float = "sd",
     tune: int = 500,
     draws: int = 1500,
-    chains: int = 4,
+    chains: int | None = None,
     cores: int | None = None,
+    target_accept: float | None = None,
+    batch_size: int | None = None,
+    max_iter: int | None = None,
+    tol: float | None = None,
     random_seed: int | None = None,
     test: object = None,
     probe: int = 500,
     memory_budget: str | int = "512MB",
     progressbar: bool = True,
 ) -> Posterior:
-    """Bayesian probabilistic matrix factorization, by Gibbs sampling.
+    """Bayesian probabilistic matrix factorization: by Gibbs sampling, or by PyMC.
 
     Parameters
     ----------
@@ -71,13 +76,19 @@ def fit_bpmf(
         Rank K of the interaction; 0 leaves the bias-only model.
     biases : bool, default True
         Whether users and items have biases.
+    method : {"gibbs", "nuts", "advi", "fullrank_advi"}, default "gibbs"
+        The engine. "gibbs" is our own sampler; the others work on `bpmf_model`, the same model in
+        PyMC: "nuts" by nutpie where that is installed and else by PyMC, "advi" by a Gaussian whose
+        parameters are independent, "fullrank_advi" by one with all covariances. NUTS agrees with
+        Gibbs and takes far longer; ADVI's intervals are too narrow. All return the same.
     backend : {"numba", "numpy"}, default "numba"
-        Compiled, or the readable reference. Both give the same draws to rounding.
+        Of Gibbs: compiled, or the readable reference. Both give the same draws to rounding.
     dtype : {"float32", "float64"}, optional
         Type in which users' and items' rows are drawn; hyperparameters, the noise precision and
         sums over all ratings are float64 in both. By default float32, in which nothing that can be
         tested differs and which is up to twice as fast, and float64 where `center`, `scale`,
-        `alpha` or the prior mean are so far from the ratings that rounding would show.
+        `alpha` or the prior mean are so far from the ratings that rounding would show. PyMC's
+        engines work in float64.
     prior : NormalWishart, optional
         Prior of the rows' means and precisions; by default its strength is learned.
     alpha : float or GammaPrior, optional
@@ -89,11 +100,21 @@ def fit_bpmf(
         What the ratings are then divided by: their sd, or a number that the prior takes for it.
         Results are on the rating scale all the same.
     tune, draws : int, default 500 and 1500
-        Sweeps of each chain that are thrown away, and that are kept.
-    chains : int, default 4
-        Independent chains.
+        Sweeps of each chain that are thrown away, and that are kept; of NUTS, its draws. ADVI
+        draws `draws` times from what it has fitted, and has no use for `tune`.
+    chains : int, optional
+        Independent chains, by default 4. ADVI has one.
     cores : int, optional
-        Threads; by default all that the process may use. Never changes a result.
+        Threads; by default all that the process may use. ADVI fits in one. Never changes a result.
+    target_accept : float, optional
+        Of NUTS: acceptance rate that its step size is tuned to, by default 0.9.
+    batch_size : int, optional
+        Of ADVI: ratings in each iteration. By default all, or 100,000 where there are more than
+        500,000. A gradient of all ratings is what NUTS needs, and Gibbs has none.
+    max_iter, tol : int and float, optional
+        Of ADVI: most iterations, by default 20,000 (of each of full rank's two fits); it ends when
+        the mean ELBO of a window of iterations is not higher than before by so many nats a rating,
+        by default 1e-4.
     random_seed : int, optional
         Non-negative. The same seed, data, versions and kind of processor give the same bits.
     test : DataFrame or Ratings, optional
@@ -120,13 +141,24 @@ def fit_bpmf(
         If draws are not finite or a row's precision is lost to rounding: the prior is too extreme,
         or nearly noise-free ratings need ``dtype="float64"``.
     KeyboardInterrupt
-        If interrupted before every chain has a draw. Later, an interrupt keeps what was drawn.
+        If interrupted before every chain has a draw (of NUTS, any chain). Later, an interrupt keeps
+        what was drawn, and of ADVI what was fitted.
+
+    Warns
+    -----
+    UserWarning
+        After an interrupt; before NUTS takes ten minutes or more, and when one draw in a hundred
+        is divergent; when ADVI has not settled.
 
     Notes
     -----
     The model and its defaults stand in `bayesmf.model`; the sampler is that of Salakhutdinov & Mnih
     (2008), ICML, with biases, a sampled noise precision and a learned prior strength.
     `published_2008` gives the arguments for the model as published.
+
+    NUTS is that of Hoffman & Gelman (2014), JMLR 15; ADVI that of Kucukelbir, Tran, Ranganath,
+    Gelman & Blei (2017), JMLR 18. `docs/models.md` says what each is for and gets wrong; of ADVI
+    ``post.data.attrs["pareto_k"]`` tells, and ``post.data["iterations"]`` has its ELBO.
 
     Examples
     --------
@@ -142,13 +174,19 @@ def fit_bpmf(
         function, n_factors=n_factors, biases=biases, prior=prior, alpha=alpha, center=center,
         scale=scale,
     )  # fmt: skip
+    check_choice(method, "method", function, METHODS)
     check_choice(backend, "backend", function, tuple(ENGINES))
     if dtype is not None:
         check_choice(dtype, "dtype", function, DTYPES)
+    options = check_options(
+        method, backend, dtype, target_accept, batch_size, max_iter, tol, function
+    )
     plan = Plan(
         check_integer(tune, "tune", function), check_integer(draws, "draws", function, minimum=1)
     )
-    chains = check_integer(chains, "chains", function, minimum=1)
+    if method == "nuts" and plan.tune == 0:
+        fail("tune", function, "at least 1 with method='nuts', which adapts its steps", tune)
+    chains = check_chains(chains, method, function)
     cores = check_cores(cores, function)
     seed = fresh_seed(check_seed(random_seed, function))
     probe = check_integer(probe, "probe", function, minimum=1)
@@ -156,61 +194,52 @@ def fit_bpmf(
     check_bool(progressbar, "progressbar", function)
     data, held_out = check_data(ratings, test, function)
     working = model.working_scale(data)
-    dtype = _choose_dtype(dtype, data, model, working, function)
+    rows_in = "float64"
+    if method == "gibbs":
+        rows_in = choose_dtype(dtype, data, model, working, function)
+    else:
+        check_size(method, model, data, function)
 
     started = time.perf_counter()
-    executor = block_executor(chains, cores)
-    with executor or nullcontext():
-        engine = ENGINES[backend]._replace(executor=executor)
-        recorder = Recorder(
-            data, model, working, chains=chains, draws=plan.draws, memory_budget=budget,
-            probes=choose_probes(data, probe), test=held_out, function=function,
+    recorder = Recorder(
+        data, model, working, chains=chains, draws=plan.draws, memory_budget=budget,
+        probes=choose_probes(data, probe), test=held_out, function=function,
+    )  # fmt: skip
+    traces: dict[str, np.ndarray] = {}
+    about: dict[str, Any] = {"engine": f"{method}/{backend if method == 'gibbs' else 'pymc'}"}
+    if method == "gibbs":
+        drawn, interrupted = run_gibbs(
+            data, model, recorder, plan, chains=chains, cores=cores, seed=seed, backend=backend,
+            dtype=rows_in, progressbar=progressbar,
         )  # fmt: skip
-        prepared = Data.build(data, working, model.n_factors, model.biases, dtype)
-        step = build_step(prepared, model, engine)
-        runs = []
-        for number in range(chains):
-            streams = Streams.of_chain(seed, number)
-            state = initial_state(prepared, model, streams)
-            runs.append(Chain(number, state, streams, step, plan))
-        names = [f"Chain {number}" for number in range(chains)]
-        with Progress(names, plan.sweeps, show=progressbar) as progress:
-            interrupted = run_chains(runs, recorder, cores, progress)
+    else:
+        from bayesmf.pymc_engine.run import run_advi, run_nuts
+
+        if method == "nuts":
+            outcome = run_nuts(
+                data, model, recorder, plan, chains=chains, cores=cores, seed=seed,
+                target_accept=options.target_accept, progressbar=progressbar,
+            )  # fmt: skip
+        else:
+            outcome = run_advi(
+                data, model, recorder, plan, full_rank=method == "fullrank_advi",
+                batch_size=choose_batch(options, method, len(data)),
+                max_iter=options.max_iter, tol=options.tol, seed=seed, progressbar=progressbar,
+            )  # fmt: skip
+        about, traces = about | outcome.about, outcome.traces
+        recorder.keep_chains(outcome.chains)
+        recorder.stats |= outcome.stats
+        chains, drawn, interrupted = outcome.chains, outcome.draws, outcome.interrupted
     seconds = time.perf_counter() - started
-    drawn = min(chain.draws for chain in runs)
     if interrupted:
-        message = f"Interrupted: kept {drawn:,} of {plan.draws:,} draws of each chain."
-        warnings.warn(message, stacklevel=2)
-    tree = build_tree(
-        data,
-        recorder,
-        drawn,
-        {
-            "random_seed": seed,
-            "tune": plan.tune,
-            "engine": f"gibbs/{backend}",
-            "dtype": dtype,
-            "sampling_time": seconds,
-            "interrupted": int(interrupted),
-        },
-    )
-    return Posterior(tree, data, model, cores, seconds)
-
-
-def _choose_dtype(
-    dtype: str | None, data: Ratings, model: BPMF, working: WorkingScale, function: str
-) -> str:
-    """Single precision unless it would show; an error where it would and was asked for."""
-    sd, size = data.sd / working.scale, abs(data.mean - working.center) / working.scale
-    far = {"an sd": sd, "a mean": size / sd, "an inverse sd": 1 / sd}
-    alpha = model.alpha if isinstance(model.alpha, float) else model.alpha.mean
-    far |= {"noise of sd": alpha**-0.5, "noise of precision": alpha}
-    far |= {"a prior mean of size": abs(model.prior.mu0)}
-    for what, value in far.items():
-        if value > FAR:
-            if dtype == "float32":
-                must = "None or 'float64' for a centre, scale or noise so far from the ratings"
-                got = f"'float32' with {what} of {value:.3g} on the working scale"
-                fail("dtype", function, must, Described(got))
-            return "float64"
-    return dtype or "float32"
+        kept = f"kept {drawn:,} of {plan.draws:,} draws of each chain"
+        if method == "nuts":
+            kept = f"kept {drawn:,} of {plan.draws:,} draws of {chains} chains"
+        if "advi" in method:
+            kept = f"kept {drawn:,} draws from what {about['iterations']:,} iterations had fitted"
+        warnings.warn(f"Interrupted: {kept}.", stacklevel=2)
+    about |= {
+        "random_seed": seed, "tune": 0 if "advi" in method else plan.tune, "dtype": rows_in,
+        "sampling_time": seconds, "interrupted": int(interrupted),
+    }  # fmt: skip
+    return Posterior(build_tree(data, recorder, drawn, about, traces), data, model, cores, seconds)

@@ -27,5 +27,6 @@ SCRIPTS = (
     "startup",
     "prior",
     "agreement",
+    "pymc_engines",
 )
 """In the order of the page."""

@@ -1,13 +1,21 @@
 """The PyMC models are the models: their densities are those that SciPy adds up."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pymc as pm
+import pytensor
 import pytest
+from pytensor.compile.mode import Mode, get_mode
+from pytensor.graph.basic import Constant
 from scipy import stats
 
 import bayesmf
 from bayesmf import GammaPrior, NormalWishart
 from bayesmf.model import BPMF
+from bayesmf.pymc_engine.density import Density
+from bayesmf.pymc_engine.draws import count_parameters, hyper_of
+from bayesmf.pymc_engine.models import build_bpmf
 
 SIDES = ("user", "item")
 TABLE = bayesmf.simulate(9, 7, 40, n_factors=2, random_seed=4).ratings
@@ -89,12 +97,101 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_bpmf_has_exactly_the_priors_of_the_sampler(name):
+    """And so has the form that engines fit, of operations of our own."""
     options = {"n_factors": 2, "biases": True} | MODELS[name]
     built = bayesmf.bpmf_model(TABLE, **options)
     point = a_point(built)
     checked = {"prior": None, "alpha": None, "center": "mean", "scale": "sd"} | options
     model = BPMF.checked("test", **checked)
-    assert log_density(built, point) == pytest.approx(expected_log_density(model, point), rel=1e-12)
+    expected = pytest.approx(expected_log_density(model, point), rel=1e-12)
+    assert log_density(built, point) == expected
+    assert log_density(build_bpmf(TABLE, model, fused=True), point) == expected
+
+
+@pytest.mark.parametrize("name", ["default", "rank 0", "published", "other priors"])
+def test_the_fused_gradient_is_pytensors(name):
+    """At three points, to rounding: what PyTensor derives of the model against what we wrote."""
+    options = {"n_factors": 2, "biases": True} | MODELS[name]
+    checked = {"prior": None, "alpha": None, "center": "mean", "scale": "sd"} | options
+    model = BPMF.checked("test", **checked)
+    built, density = build_bpmf(TABLE, model), Density(build_bpmf(TABLE, model, fused=True))
+    by_pytensor = built.compile_fn(
+        [built.logp(), built.dlogp()], inputs=built.continuous_value_vars, mode="FAST_COMPILE",
+    )  # fmt: skip
+    assert density.n_parameters == count_parameters(model, TABLE.n_users, TABLE.n_items)
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        x = 0.5 * rng.standard_normal(density.n_parameters)
+        value, slope = by_pytensor(density.unravel(x))
+        found, gradient = density(x)
+        assert found == pytest.approx(float(value), rel=1e-12)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-10)
+
+
+def test_the_fused_sums_have_no_second_derivatives():
+    built = build_bpmf(TABLE, BPMF(1), fused=True)
+    with pytest.raises(NotImplementedError, match="no second derivatives"):
+        built.d2logp()
+
+
+def test_a_model_of_an_engine_stays_out_of_the_users():
+    with pm.Model() as mine:
+        build_bpmf(TABLE, BPMF(1), fused=True)
+    assert mine.free_RVs == []
+
+
+@pytest.mark.parametrize("biases", [True, False])
+def test_draws_have_the_precision_that_the_model_states(biases):
+    """What unknown rows are drawn with: of the model at a point, and of the draws handed on."""
+    built = bayesmf.bpmf_model(TABLE, n_factors=2, biases=biases)
+    point = a_point(built)
+    for side in SIDES:
+        names = [variable for variable in built.free_RVs if variable.name in point]
+        precision = pm.draw(
+            pm.do(built, {name.name: point[name.name] for name in names})[f"precision_{side}"],
+            mode="FAST_COMPILE",
+        )  # fmt: skip
+        found = hyper_of(point, side, np.full(2 + biases, np.nan))
+        np.testing.assert_allclose(found.precision, precision, rtol=1e-12)
+        np.testing.assert_allclose(found.mean, point[f"mu_{side}"])
+
+
+def test_compiled_code_serves_tables_of_all_sizes():
+    """PyTensor keeps code by what is in the graph: no number of users, items or ratings is."""
+    other = bayesmf.simulate(11, 8, 60, n_factors=2, random_seed=5).ratings
+    constants = []
+    for ratings in (TABLE, other):
+        built = build_bpmf(ratings, BPMF(2), fused=True)
+        values, total = built.continuous_value_vars, built.logp()
+        # What Numba would compile, not compiled.
+        mode = Mode("py", get_mode("NUMBA").provided_optimizer)
+        graph = pytensor.function(values, [total, *pytensor.grad(total, values)], mode=mode)
+        inputs = [one for node in graph.maker.fgraph.apply_nodes for one in node.inputs]
+        found = {str(np.asarray(one.data).tolist()) for one in inputs if isinstance(one, Constant)}
+        constants.append(found)
+    assert constants[0] == constants[1]
+
+
+def test_a_part_of_the_ratings_stands_for_all():
+    """Batches: cells twice with twice the share, or in another order, make no difference."""
+    density = Density(build_bpmf(TABLE, BPMF(2), fused=True))
+    x = 0.3 * np.random.default_rng(1).standard_normal(density.n_parameters)
+    value, slope = density(x)
+    names = ("user_code", "item_code", "target")
+    twice = {name: np.tile(density.data(name)[::-1], 2) for name in names}
+    density.set_data(share=2.0, **twice)
+    again, gradient = density(x)
+    assert again == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-10, atol=1e-10)
+
+
+def test_a_density_serves_several_threads_at_once():
+    density = Density(build_bpmf(TABLE, BPMF(2), fused=True))
+    points = 0.3 * np.random.default_rng(1).standard_normal((400, density.n_parameters))
+    alone = [density(x)[0] for x in points]
+    with ThreadPoolExecutor(4) as pool:
+        together = [value for value, _ in pool.map(density, points)]
+    assert together == alone
 
 
 def test_bartletts_decomposition_is_the_wishart():

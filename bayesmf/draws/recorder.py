@@ -201,6 +201,12 @@ class Recorder:
             keep[f"mu_{side}"][kept] = hyper.mean * self._unit
             keep[f"precision_{side}"][kept] = hyper.precision / self._unit_products
 
+    def keep_chains(self, chains: int) -> None:
+        """Forget all but the first chains: an interrupt may come before the others."""
+        for arrays in (self.posterior, self.factors, self.stats):
+            for name in arrays:
+                arrays[name] = arrays[name][:chains]
+
     def trimmed(self, draws: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Posterior, factors and statistics of the first `draws` draws of every chain."""
         kept = -(-draws // self.thin)

@@ -37,9 +37,16 @@ DIMS: dict[str, tuple[str, ...]] = {
 
 
 def build_tree(
-    ratings: Ratings, recorder: Recorder, draws: int, attributes: dict[str, Any]
+    ratings: Ratings,
+    recorder: Recorder,
+    draws: int,
+    attributes: dict[str, Any],
+    traces: dict[str, np.ndarray] | None = None,
 ) -> xr.DataTree:
-    """Put the first `draws` draws of a recorder under names and coordinates."""
+    """Put the first `draws` draws of a recorder under names and coordinates.
+
+    `traces` are what an engine leaves of its iterations, such as ADVI's ELBO.
+    """
     posterior, factors, stats = recorder.trimmed(draws)
     model, probes = recorder.model, recorder.probes
     chains, kept = factors["alpha"].shape
@@ -82,8 +89,14 @@ def build_tree(
         "item_code": xr.DataArray(ratings.items, dims="rating_id"),
     }
     fixed = {name: coords[name] for name in ("user", "item", "cell")}
+    groups: dict[str, xr.Dataset] = {}
+    if traces:
+        groups["iterations"] = xr.Dataset(
+            {name: ("iteration", values) for name, values in traces.items()}
+        )
     return xr.DataTree.from_dict(
-        {
+        groups
+        | {
             "/": xr.Dataset(attrs=attributes),
             "posterior": _dataset(posterior, every),
             "factors": _dataset(factors, thinned),

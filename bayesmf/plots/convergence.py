@@ -35,7 +35,8 @@ def probe_rhat(posterior: Sampled) -> np.ndarray:
     Returns
     -------
     ndarray
-        NaN where the chains are too few or too short to say.
+        NaN where the chains are too few or too short to say, and of ADVI, whose draws are
+        independent: they agree with each other, whatever they are drawn from.
 
     Examples
     --------
@@ -50,7 +51,8 @@ def probe_rhat(posterior: Sampled) -> np.ndarray:
     import arviz  # noqa: PLC0415 - takes seconds to import, and only this figure needs it
 
     draws = posterior.data["posterior"]["probe"]
-    if min(draws.sizes["chain"], draws.sizes["draw"] / 4) < 1:
+    too_few = min(draws.sizes["chain"], draws.sizes["draw"] / 4) < 1
+    if too_few or "pareto_k" in posterior.data.attrs:
         return np.full(draws.sizes["cell"], np.nan)
     found: np.ndarray = arviz.rhat(draws.to_dataset())["probe"].to_numpy()
     return found

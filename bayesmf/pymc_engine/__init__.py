@@ -1,1 +1,1 @@
-"""Engines on PyMC: the models as `pm.Model`, and their mode."""
+"""Engines on PyMC: the models as `pm.Model`, MAP, NUTS and ADVI."""

@@ -9,10 +9,11 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from bayesmf.evaluation import TRUSTED_K
 from bayesmf.plots import probe_rhat
 from bayesmf.plots.convergence import RHAT_LIMIT
 from bayesmf.plots.style import Sampled
@@ -28,7 +29,7 @@ from bayesmf.report.tables import (
 from bayesmf.validation import Described, check_integer, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     import pandas as pd
 
@@ -140,7 +141,7 @@ def write_comparison_page(
         taste=_taste(ratings, user, called),
         recommendations=recommendations_html(best, ratings, called),
         noise=f"{noise:.2f}",
-        convergence=_text(convergence_line(rhat)),
+        convergence=_text(convergence_line(rhat, posterior.data.attrs)),
         fitting=fitting_figures(posterior, rhat, models),
         meanings=meanings_html(comparison.table.columns),
         version=_text(version("bayesmf")),
@@ -155,8 +156,16 @@ def median_user(ratings: Ratings) -> object:
     return ratings.user_ids[int(np.argsort(counts, kind="stable")[len(counts) // 2])]
 
 
-def convergence_line(rhat: np.ndarray) -> str:
-    """Say how many probe cells have converged by R-hat, and how far the worst is."""
+def convergence_line(rhat: np.ndarray, attributes: Mapping[Hashable, Any]) -> str:
+    """Say how many probe cells have converged by R-hat, and how far the worst is.
+
+    Of ADVI, whether it has settled, and whether what it has fitted is the posterior.
+    """
+    if "pareto_k" in attributes:
+        settled = "has settled" if attributes["converged"] else "has not settled"
+        k = attributes["pareto_k"]
+        found = "weights could mend it" if k < TRUSTED_K else "it is not the posterior"
+        return f"ADVI {settled}. Pareto k is {k:.2f}, trusted below {TRUSTED_K}: {found}."
     known = rhat[np.isfinite(rhat)]
     if not len(known):
         return "R-hat needs at least four draws of each chain: there are too few to judge."

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bayesmf import ranking
+from bayesmf.evaluation import TRUSTED_K
 from bayesmf.predictive import FactorDraws, predict
 from bayesmf.results.base import Result
 
@@ -32,7 +33,8 @@ class Posterior(Result):
     data : xarray.DataTree
         All draws in ArviZ's schema, on the rating scale: groups `posterior` (every draw of what
         is identified), `factors` (thinned draws of everything), `sample_stats`, `constant_data`,
-        `observed_data`. `arviz.summary(post.data)` and the plots of ArviZ read it.
+        `observed_data`, and of ADVI `iterations` (its ELBO). `arviz.summary(post.data)` and the
+        plots of ArviZ read it.
     ratings : Ratings
         What it was fitted to.
     model : BPMF
@@ -183,11 +185,18 @@ class Posterior(Result):
         sizes = self.data["posterior"].sizes
         kept = self.data["factors"].sizes["draw"]
         interrupted = " (interrupted)" if attributes.get("interrupted") else ""
+        drawn = f"{sizes['chain']} chains x ({attributes['tune']:,} tune + {sizes['draw']:,} draws)"
+        engine = attributes["engine"]
+        if "pareto_k" in attributes:
+            k = attributes["pareto_k"]
+            drawn = f"{sizes['draw']:,} draws from a Gaussian"
+            engine += f" (Pareto k {k:.1f}{'' if k < TRUSTED_K else ': not the posterior'})"
+        elif "divergences" in attributes:
+            engine += f" ({attributes['divergences']:,} divergences)"
         return (
-            f"K={self.n_factors}, biases {'on' if self.model.biases else 'off'}, "
-            f"{sizes['chain']} chains x ({attributes['tune']:,} tune + {sizes['draw']:,} draws)"
+            f"K={self.n_factors}, biases {'on' if self.model.biases else 'off'}, {drawn}"
             f"{interrupted}, {kept:,} kept for predictions, seed {attributes['random_seed']}, "
-            f"engine {attributes['engine']}."
+            f"engine {engine}."
         )
 
     def __repr__(self) -> str:
