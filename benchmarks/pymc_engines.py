@@ -257,6 +257,8 @@ def text(numbers: Numbers, settings: Settings) -> str:
         ),
         prose(corner.format(*settings["corner"])),
         table(["", *(name.replace("_", " ") for name in JUDGED), "Pareto k"], _narrow(numbers)),
+        prose("And posterior means of the noise precision and of the singular values:"),
+        table(["", "alpha", "singular values"], _pruned(numbers)),
     ]
     return "\n\n".join(parts)
 
@@ -275,6 +277,18 @@ def _mixed(one: Numbers) -> list[str]:
         f"{one['min_ess']:,.0f}", f"{_rate(one):.1f}", f"{one['max_rhat']:.3f}",
         f"{one['steps']:.0f}" if one["steps"] else "", one["engine"],
     ]  # fmt: skip
+
+
+def _pruned(numbers: Numbers) -> list[list[str]]:
+    return [
+        [
+            f"{engine}, {where}",
+            f"{one['means']['alpha'][0]:.2f}",
+            ", ".join(f"{value:.1f}" for value in one["means"]["singular_value"]),
+        ]
+        for place, where in (("dense", "slice"), ("small", "corner"))
+        for engine, one in numbers[place].items()
+    ]
 
 
 def _narrow(numbers: Numbers) -> list[list[str]]:
