@@ -10,7 +10,6 @@ from bayesmf.checks import check_cores, check_data
 from bayesmf.draws.probes import choose_probes
 from bayesmf.draws.recorder import Recorder
 from bayesmf.draws.schema import build_tree
-from bayesmf.gibbs.chains import Plan
 from bayesmf.gibbs.engines import ENGINES
 from bayesmf.gibbs.run import run_gibbs
 from bayesmf.methods import (
@@ -18,6 +17,7 @@ from bayesmf.methods import (
     METHODS,
     check_chains,
     check_options,
+    check_plan,
     check_size,
     choose_batch,
     choose_dtype,
@@ -31,7 +31,6 @@ from bayesmf.validation import (
     check_choice,
     check_integer,
     check_seed,
-    fail,
 )
 
 if TYPE_CHECKING:
@@ -181,11 +180,7 @@ def fit_bpmf(
     options = check_options(
         method, backend, dtype, target_accept, batch_size, max_iter, tol, function
     )
-    plan = Plan(
-        check_integer(tune, "tune", function), check_integer(draws, "draws", function, minimum=1)
-    )
-    if method == "nuts" and plan.tune == 0:
-        fail("tune", function, "at least 1 with method='nuts', which adapts its steps", tune)
+    plan = check_plan(tune, draws, method, function)
     chains = check_chains(chains, method, function)
     cores = check_cores(cores, function)
     seed = fresh_seed(check_seed(random_seed, function))
@@ -213,13 +208,12 @@ def fit_bpmf(
             dtype=rows_in, progressbar=progressbar,
         )  # fmt: skip
     else:
+        from bayesmf.pymc_engine.nuts import Run
         from bayesmf.pymc_engine.run import run_advi, run_nuts
 
         if method == "nuts":
-            outcome = run_nuts(
-                data, model, recorder, plan, chains=chains, cores=cores, seed=seed,
-                target_accept=options.target_accept, progressbar=progressbar,
-            )  # fmt: skip
+            run = Run(plan, chains, cores, seed, options.target_accept, progressbar)
+            outcome = run_nuts(data, model, recorder, run)
         else:
             outcome = run_advi(
                 data, model, recorder, plan, full_rank=method == "fullrank_advi",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from bayesmf.gibbs.chains import Plan
 from bayesmf.pymc_engine.draws import count_parameters
 from bayesmf.validation import Described, check_integer, check_number, fail
 
@@ -69,6 +70,16 @@ def check_options(
         check_integer(MAX_ITER if max_iter is None else max_iter, "max_iter", function, minimum=1),
         check_number(TOL if tol is None else tol, "tol", function, at_least=0),
     )
+
+
+def check_plan(tune: int, draws: int, method: str, function: str) -> Plan:
+    """Check how long a run is."""
+    plan = Plan(
+        check_integer(tune, "tune", function), check_integer(draws, "draws", function, minimum=1)
+    )
+    if method == "nuts" and plan.tune == 0:
+        fail("tune", function, "at least 1 with method='nuts', which adapts its steps", tune)
+    return plan
 
 
 def choose_batch(options: Options, method: str, n_ratings: int) -> int | None:

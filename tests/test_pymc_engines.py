@@ -123,7 +123,7 @@ slow.n_parameters = 33_022
 
 
 def test_a_long_run_is_told_before_it_starts():
-    length = nuts.Length.of(slow, np.zeros(1), Plan(1000, 1000), chains=4, cores=2)
+    length = nuts.Length.of(slow, np.zeros(1), nuts.Run(Plan(1000, 1000), 4, 2, 1, 0.9, False))
     assert (length.cores, length.draws) == (2, 4000)
     assert length.seconds == pytest.approx(4000 * 127 * length.gradient)
     with pytest.warns(UserWarning, match=r"about \d+ minutes here: 33,022 parameters"):
@@ -137,7 +137,7 @@ def test_a_long_run_is_told_before_it_starts():
 
 def test_short_gradients_are_taken_by_one_thread(monkeypatch):
     monkeypatch.setattr(nuts, "SHORT", 1.0)
-    length = nuts.Length.of(slow, np.zeros(1), Plan(1000, 1000), chains=4, cores=2)
+    length = nuts.Length.of(slow, np.zeros(1), nuts.Run(Plan(1000, 1000), 4, 2, 1, 0.9, False))
     assert (length.cores, length.draws) == (1, 8000)
 
 

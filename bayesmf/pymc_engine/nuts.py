@@ -54,6 +54,17 @@ LONG = 600.0
 """Seconds from which on a warning comes before NUTS starts."""
 
 
+class Run(NamedTuple):
+    """How NUTS is to draw."""
+
+    plan: Plan
+    chains: int
+    cores: int
+    seed: int
+    target_accept: float
+    progressbar: bool
+
+
 class Drawn(NamedTuple):
     """What NUTS has drawn.
 
@@ -83,7 +94,7 @@ class Length(NamedTuple):
     gigabytes: float
 
     @classmethod
-    def of(cls, density: Density, x: np.ndarray, plan: Plan, chains: int, cores: int) -> Length:
+    def of(cls, density: Density, x: np.ndarray, run: Run) -> Length:
         """Measure a gradient at x."""
         times = []
         for _ in range(4):
@@ -91,7 +102,8 @@ class Length(NamedTuple):
             density(x)
             times.append(time.perf_counter() - started)
         gradient = min(times)
-        cores = min(cores, chains) if gradient > SHORT else 1
+        chains, plan = run.chains, run.plan
+        cores = min(run.cores, chains) if gradient > SHORT else 1
         # Chains run in rounds of as many as there are cores.
         draws = -(-chains // cores) * plan.sweeps
         n = density.n_parameters
@@ -123,13 +135,7 @@ def sample_nuts(
     model: pm.Model,
     start: Callable[[int], dict[str, np.ndarray]],
     names: list[str],
-    *,
-    plan: Plan,
-    chains: int,
-    cores: int,
-    seed: int,
-    target_accept: float,
-    progressbar: bool,
+    run: Run,
 ) -> Drawn:
     """Draw the variables `names` of a model.
 
@@ -148,21 +154,17 @@ def sample_nuts(
         noise = generator(seed, "NUTS start").standard_normal(density.n_parameters)
         return density.ravel(initial | start(seed)) + JITTER * noise
 
-    length = Length.of(density, begin(seed), plan, chains, cores)
+    length = Length.of(density, begin(run.seed), run)
     length.warn()
     started = time.perf_counter()
     if find_spec("nutpie") is not None:
         sampler = "nutpie"
-        tree = _by_nutpie(
-            density, begin, plan, chains, length.cores, seed, target_accept, progressbar
-        )
+        tree = _by_nutpie(density, begin, run._replace(cores=length.cores))
         values = free_values(density.unravel(tree["posterior"]["x"].to_numpy()), names)
     else:
         sampler = "pymc"
-        starts = [density.unravel(begin(seed + chain)) for chain in range(chains)]
-        tree = _by_pymc(
-            model, starts, names, plan, min(cores, chains), seed, target_accept, progressbar
-        )
+        starts = [density.unravel(begin(run.seed + chain)) for chain in range(run.chains)]
+        tree = _by_pymc(model, starts, names, run)
         values = {name: tree["posterior"][name].to_numpy() for name in names}
     kept, draws = complete(values["user_rows"])
     found = tree["sample_stats"]
@@ -182,7 +184,7 @@ def sample_nuts(
     about = {
         "engine": f"nuts/{sampler}",
         f"{sampler}_version": version(sampler),
-        "target_accept": target_accept,
+        "target_accept": run.target_accept,
         "divergences": int(stats["diverging"].sum()),
         "engine_seconds": time.perf_counter() - started,
     }
@@ -202,20 +204,11 @@ def complete(draws: np.ndarray) -> tuple[np.ndarray, int]:
     return np.flatnonzero(lengths >= most), int(most)
 
 
-def _by_nutpie(
-    density: Density,
-    begin: Callable[[int], np.ndarray],
-    plan: Plan,
-    chains: int,
-    cores: int,
-    seed: int,
-    target_accept: float,
-    progressbar: bool,
-) -> xr.DataTree:
+def _by_nutpie(density: Density, begin: Callable[[int], np.ndarray], run: Run) -> xr.DataTree:
     import nutpie
     from nutpie.compiled_pyfunc import from_pyfunc
 
-    n = density.n_parameters
+    n, plan = density.n_parameters, run.plan
     model = from_pyfunc(
         n,
         make_logp_fn=lambda: density,
@@ -225,9 +218,9 @@ def _by_nutpie(
         expanded_names=["x"],
         make_initial_point_fn=begin,
     )
-    names = [f"Chain {number}" for number in range(chains)]
+    names = [f"Chain {number}" for number in range(run.chains)]
     with (
-        Progress(names, plan.sweeps, show=progressbar) as progress,
+        Progress(names, plan.sweeps, show=run.progressbar) as progress,
         warnings.catch_warnings(),
     ):
         # ArviZ's thoughts about few draws.
@@ -239,33 +232,28 @@ def _by_nutpie(
                 progress.update(number, state.finished_draws, note)
 
         tree = nutpie.sample(
-            model, draws=plan.draws, tune=plan.tune, chains=chains, cores=cores, seed=seed,
-            target_accept=target_accept, save_warmup=False, progress_bar=False,
-            progress_callback=show, progress_rate=250,
+            model, draws=plan.draws, tune=plan.tune, chains=run.chains, cores=run.cores,
+            seed=run.seed, target_accept=run.target_accept, save_warmup=False,
+            progress_bar=False, progress_callback=show, progress_rate=250,
         )  # fmt: skip
         if tree["posterior"].sizes["draw"] == plan.draws:
-            for number in range(chains):
+            for number in range(run.chains):
                 progress.update(number, plan.sweeps)
     return tree
 
 
 def _by_pymc(
-    model: pm.Model,
-    starts: list[dict[str, np.ndarray]],
-    names: list[str],
-    plan: Plan,
-    cores: int,
-    seed: int,
-    target_accept: float,
-    progressbar: bool,
+    model: pm.Model, starts: list[dict[str, np.ndarray]], names: list[str], run: Run
 ) -> xr.DataTree:
     import pymc as pm
 
     with model:
         return pm.sample(
-            draws=plan.draws, tune=plan.tune, chains=len(starts), cores=cores,
+            draws=run.plan.draws, tune=run.plan.tune, chains=run.chains,
+            cores=min(run.cores, run.chains),
             # One number for all chains: the sampler makes their streams of it.
-            random_seed=seed, nuts_sampler="pymc", target_accept=target_accept, initvals=starts,
-            init="adapt_diag", var_names=names, compute_convergence_checks=False,
-            progressbar=progressbar, quiet=not progressbar,
+            random_seed=run.seed, nuts_sampler="pymc", target_accept=run.target_accept,
+            initvals=starts, init="adapt_diag", var_names=names,
+            compute_convergence_checks=False, progressbar=run.progressbar,
+            quiet=not run.progressbar,
         )  # fmt: skip

@@ -19,7 +19,7 @@ from bayesmf.pymc_engine.draws import Replay, free_values, kept_variables
 from bayesmf.pymc_engine.full_rank import fit_full_rank
 from bayesmf.pymc_engine.gaussian import pareto_k
 from bayesmf.pymc_engine.models import build_bpmf
-from bayesmf.pymc_engine.nuts import sample_nuts
+from bayesmf.pymc_engine.nuts import Run, sample_nuts
 from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
@@ -58,32 +58,21 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
-def run_nuts(
-    ratings: Ratings,
-    model: BPMF,
-    recorder: DrawRecorder,
-    plan: Plan,
-    *,
-    chains: int,
-    cores: int,
-    seed: int,
-    target_accept: float,
-    progressbar: bool,
-) -> Outcome:
+def run_nuts(ratings: Ratings, model: BPMF, recorder: DrawRecorder, run: Run) -> Outcome:
     """Draw by NUTS and record."""
     drawn = sample_nuts(
         build_bpmf(ratings, model, fused=True),
         lambda seed: starting_values(ratings, model, seed),
-        kept_variables(model), plan=plan, chains=chains, cores=cores, seed=seed,
-        target_accept=target_accept, progressbar=progressbar,
-    )  # fmt: skip
+        kept_variables(model),
+        run,
+    )
     kept, draws = drawn.values["user_rows"].shape[:2]
     values = drawn.values
     draws = _record(
         Replay(ratings, model, recorder), draws,
         lambda draw: {name: array[:, draw] for name, array in values.items()},
     )  # fmt: skip
-    interrupted = kept < chains or draws < plan.draws
+    interrupted = kept < run.chains or draws < run.plan.draws
     return Outcome(drawn.about, drawn.stats, {}, kept, draws, interrupted)
 
 
