@@ -27,7 +27,7 @@ class Progress:
     """
 
     def __init__(self, tasks: list[str], total: int, *, show: bool, unit: str = "draws") -> None:
-        self.tasks, self.total, self.unit = tasks, total, unit
+        self.tasks, self.totals, self.unit = tasks, [total] * len(tasks), unit
         self.done, self.notes = [0] * len(tasks), [""] * len(tasks)
         self._show, self._face = show, "none"
         self._handle: Any = None
@@ -59,19 +59,21 @@ class Progress:
             progress.TimeRemainingColumn(elapsed_when_finished=True),
         )
         for name in self.tasks:
-            self._bars.add_task(name, total=self.total, note="", rate="")
+            self._bars.add_task(name, total=self.totals[0], note="", rate="")
         self._bars.start()
 
     def update(self, task: int, done: int, note: str = "", total: int | None = None) -> None:
         """Say that `done` steps of a task are done; `note` stands beside the bar.
 
-        `total` corrects the number of steps, where it is not known before.
+        `total` corrects the task's number of steps, where it is not known before.
         """
         self.done[task], self.notes[task] = done, note
-        self.total = self.total if total is None else total
+        if total is not None:
+            self.totals[task] = total
         if self._face == "terminal":
             rate = self._rate(task)
-            self._bars.update(task, completed=done, total=self.total, note=note, rate=rate)
+            total = self.totals[task]
+            self._bars.update(task, completed=done, total=total, note=note, rate=rate)
         elif self._face == "notebook" and time.perf_counter() - self._drawn > 0.25:
             self._redraw()
 
@@ -88,12 +90,12 @@ class Progress:
         elapsed = time.perf_counter() - self._started
         rows = []
         for task, name in enumerate(self.tasks):
-            done = self.done[task]
-            left = f"{elapsed * (self.total - done) / done:.0f} s left" if done else ""
+            done, total = self.done[task], self.totals[task]
+            left = f"{elapsed * (total - done) / done:.0f} s left" if done else ""
             rows.append(
                 f"<tr><td>{name}</td>"
-                f"<td><progress value='{done}' max='{self.total}'></progress></td>"
-                f"<td>{done:,}/{self.total:,}</td><td>{self.notes[task]}</td>"
+                f"<td><progress value='{done}' max='{total}'></progress></td>"
+                f"<td>{done:,}/{total:,}</td><td>{self.notes[task]}</td>"
                 f"<td>{self._rate(task)}</td><td>{left}</td></tr>"
             )
         return f"<table>{''.join(rows)}</table>"

@@ -116,11 +116,13 @@ def run_advi(
             next_batch=batches.set_next if batches else lambda: None, **options,
         )  # fmt: skip
         elbo.append(fitted.elbo)
+        progress.update(0, len(elbo[0]), "settled" if fitted.settled else "", len(elbo[0]))
         if batches:
             batches.set_all()
         if full_rank and not fitted.interrupted:
             fitted = fit_full_rank(density, fitted.gaussian, rng, tick=tick, **options)
             elbo.append(fitted.elbo)
+            progress.update(1, len(elbo[1]), "settled" if fitted.settled else "", len(elbo[1]))
     if not elbo[0].size:
         raise KeyboardInterrupt
     if not fitted.settled and not fitted.interrupted:
