@@ -1,7 +1,8 @@
 """The two sums of the model's log density that are long, each one operation with its gradient.
 
-PyTensor would write them as some hundred operations, which take over a minute to compile the first
-time and make temporaries of the size of the ratings times the rank. These take seconds and none.
+PyTensor would write them as some hundred operations, matrix products in several layouts among them,
+which take most of the time of compiling and make temporaries of the size of the ratings times the
+rank. These take little and none.
 They exist for Numba and, through it, for Python; `models.py` states the same in plain PyTensor for
 all other backends, and tests/test_pymc_models.py that both are equal.
 """
