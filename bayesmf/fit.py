@@ -201,7 +201,7 @@ def fit_bpmf(
         probes=choose_probes(data, probe), test=held_out, function=function,
     )  # fmt: skip
     traces: dict[str, np.ndarray] = {}
-    about: dict[str, Any] = {"engine": f"{method}/{backend if method == 'gibbs' else 'pymc'}"}
+    about: dict[str, Any] = {"engine": f"{method}/{backend}"}
     if method == "gibbs":
         drawn, interrupted = run_gibbs(
             data, model, recorder, plan, chains=chains, cores=cores, seed=seed, backend=backend,
@@ -220,7 +220,7 @@ def fit_bpmf(
                 batch_size=choose_batch(options, method, len(data)),
                 max_iter=options.max_iter, tol=options.tol, seed=seed, progressbar=progressbar,
             )  # fmt: skip
-        about, traces = about | outcome.about, outcome.traces
+        about, traces = outcome.about, outcome.traces
         recorder.keep_chains(outcome.chains)
         recorder.stats |= outcome.stats
         chains, drawn, interrupted = outcome.chains, outcome.draws, outcome.interrupted

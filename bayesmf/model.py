@@ -160,6 +160,10 @@ class WorkingScale(NamedTuple):
     center: float
     scale: float
 
+    def units(self, n_factors: int, biases: bool) -> np.ndarray:
+        """What takes coordinates (D,) to the rating scale: a factor has half of it, a bias all."""
+        return np.array([np.sqrt(self.scale)] * n_factors + [self.scale] * biases)
+
 
 @dataclass(frozen=True)
 class BPMF:

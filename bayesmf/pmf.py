@@ -6,7 +6,8 @@ On the rating scale:
     u_i ~ Normal(m_user, sigma_user^2 I)      v_j ~ Normal(m_item, sigma_item^2 I)
     b_i, c_j ~ Normal(0, sigma_bias^2)
 
-The means m are zero, or free: then a user's product with the mean item is as good as a bias.
+The means m are zero, or free with priors of their own, Normal(0, unit I) where `Link.unit` is the
+size of what is explained: then a user's product with the mean item is as good as a bias.
 
 With given standard deviations the mode of the posterior (MAP) is the solution of regularised least
 squares with penalties lambda = sigma^2 / sigma_user^2 and so on; they cannot be estimated by it,

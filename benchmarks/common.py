@@ -9,6 +9,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import textwrap
 import time
 from contextlib import contextmanager
@@ -86,6 +88,52 @@ def peak_mb() -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     return kilobytes * 1024 / 1e6
+
+
+def spawn(name: str, asked: Any, environment: dict[str, str] | None = None) -> Numbers:
+    """Run `child` of a script in a process of its own, whose last line has its figures.
+
+    What is asked comes to it as JSON by standard input.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", f"from benchmarks import {name}; {name}.child()"],
+        input=json.dumps(asked),
+        env=os.environ | (environment or {}),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name} of {asked} ended with {done.returncode}: {done.stderr[-2000:]}")
+    found: Numbers = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@contextmanager
+def figure_file(path: Path, *shape: int, size: tuple[float, float]) -> Iterator[Any]:
+    """Axes of a figure in the package's style on white, written to a file in the end."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    from bayesmf.plots.style import style
+
+    white: Any = {"figure.facecolor": "white", "savefig.facecolor": "white"}
+    with style(), mpl.rc_context(white):
+        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained")
+        yield axes
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+        plt.close(figure)
+    print(f"wrote {path.name}")
+
+
+def draw_again(name: str, script: str, write: Callable[[Numbers], None]) -> None:
+    """Draw what a script has measured: the command line of a figure."""
+    argparse.ArgumentParser(prog=f"python -m benchmarks.{name}").parse_args()
+    result = load(script)
+    if result is None:
+        raise SystemExit(f"python -m benchmarks.{script} has not been run")
+    write(result["numbers"])
 
 
 class Points:

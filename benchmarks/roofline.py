@@ -5,11 +5,10 @@ python -m benchmarks.roofline    from results/sweep.json; `benchmarks.render` do
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.common import load
+from benchmarks.common import draw_again, figure_file
 from benchmarks.sweep import DENSE, DTYPES, MIDDLE, gemm_rate, rate
 
 if TYPE_CHECKING:
@@ -32,20 +31,9 @@ class Line(NamedTuple):
 
 
 def write(numbers: Numbers, path: Path = IMAGE) -> None:
-    """Draw the figure, on white."""
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
-
-    from bayesmf.plots.style import style
-
-    white: Any = {"figure.facecolor": "white", "savefig.facecolor": "white"}
-    with style(), mpl.rc_context(white):
-        figure, ax = plt.subplots(figsize=(7.6, 4.8), layout="constrained")
+    """Draw the figure."""
+    with figure_file(path, size=(7.6, 4.8)) as ax:
         _draw(ax, numbers)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-        plt.close(figure)
-    print(f"wrote {path.name}")
 
 
 def _draw(ax: Axes, numbers: Numbers) -> None:
@@ -109,15 +97,5 @@ def _apart(ends: dict[str, tuple[float, str]], factor: float) -> dict[str, tuple
     return found
 
 
-def main() -> None:
-    """Draw what has been measured."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.roofline", description=__doc__)
-    parser.parse_args()
-    result = load("sweep")
-    if result is None:
-        raise SystemExit("python -m benchmarks.sweep has not been run")
-    write(result["numbers"])
-
-
 if __name__ == "__main__":
-    main()
+    draw_again("roofline", "sweep", write)

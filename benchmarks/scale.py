@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,7 +11,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import Bar, Points, at_most, median, peak_mb, progress, prose, run, table
+from benchmarks.common import (
+    Bar,
+    Points,
+    at_most,
+    median,
+    peak_mb,
+    progress,
+    prose,
+    run,
+    spawn,
+    table,
+)
 
 if TYPE_CHECKING:
     from benchmarks.common import Numbers, Settings
@@ -84,15 +94,7 @@ def _in_turn(point: str, shape: str, folder: str, settings: Settings) -> Numbers
 
 
 def _spawn(what: str, shape: str, folder: str, settings: Settings) -> Numbers:
-    asked = json.dumps([what, shape, folder, settings])
-    code = "from benchmarks import scale; scale.child()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=asked, check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"{what} of {shape} ended with {done.returncode}: {done.stderr[-2000:]}")
-    found: Numbers = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return spawn("scale", [what, shape, folder, settings])
 
 
 def child() -> None:

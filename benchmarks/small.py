@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,7 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesmf.kernels.blocks import LOW_FROM
-from benchmarks.common import Bar, at_most, limited, median, progress, prose, run, shown, table
+from benchmarks.common import (
+    Bar,
+    at_most,
+    limited,
+    median,
+    progress,
+    prose,
+    run,
+    shown,
+    spawn,
+    table,
+)
 
 if TYPE_CHECKING:
     from benchmarks.common import Numbers, Settings
@@ -90,17 +99,7 @@ def _seconds(
 
 
 def _spawn(dtype: str, ranks: list[int], cache: str, settings: Settings) -> Numbers:
-    asked = json.dumps([dtype, ranks, cache, settings])
-    done = subprocess.run(
-        [sys.executable, "-c", "from benchmarks import small; small.child()"],
-        input=asked,
-        env=os.environ | {"NUMBA_CACHE_DIR": cache},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    found: Numbers = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return spawn("small", [dtype, ranks, cache, settings], {"NUMBA_CACHE_DIR": cache})
 
 
 def child() -> None:

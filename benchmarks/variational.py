@@ -6,9 +6,9 @@ python -m benchmarks.variational    from results/pymc_engines.json; `benchmarks.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks.common import load
+from benchmarks.common import draw_again, figure_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,26 +29,16 @@ KINDS = {
 
 
 def write(numbers: Numbers, path: Path = IMAGE) -> None:
-    """Draw the figure, on white."""
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
-
-    from bayesmf.plots.style import style
-
-    white: Any = {"figure.facecolor": "white", "savefig.facecolor": "white"}
-    with style(), mpl.rc_context(white):
-        figure, axes = plt.subplots(1, 3, figsize=(10.2, 4.2), layout="constrained")
+    """Draw the figure."""
+    with figure_file(path, 1, 3, size=(10.2, 4.2)) as axes:
         for ax, (place, engine, title) in zip(axes, PANELS, strict=True):
             _draw(ax, numbers[place]["Gibbs"]["sds"], numbers[place][engine]["sds"])
             ax.set_title(title)
         axes[0].set_ylabel("standard deviation by ADVI")
         axes[1].set_xlabel("standard deviation of the posterior, by Gibbs")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
-        plt.close(figure)
-    print(f"wrote {path.name}")
+        place = "outside lower center"
+        axes[0].figure.legend(handles, labels, loc=place, ncols=3, frameon=False)
 
 
 def _draw(ax: Axes, exact: dict[str, list[float]], found: dict[str, list[float]]) -> None:
@@ -77,13 +67,5 @@ def _draw(ax: Axes, exact: dict[str, list[float]], found: dict[str, list[float]]
     grid(ax)
 
 
-def main() -> None:
-    """Draw from the results there are."""
-    found = load("pymc_engines")
-    if found is None:
-        raise SystemExit("python -m benchmarks.pymc_engines has not been run")
-    write(found["numbers"])
-
-
 if __name__ == "__main__":
-    main()
+    draw_again("variational", "pymc_engines", write)

@@ -180,6 +180,21 @@ def test_chosen_spreads_predict_held_out_ratings(split, options):
         assert means.between(*train.bounds).all()
 
 
+def test_the_loss_is_squared_error_with_penalties_also_of_free_means(table):
+    spreads = {"sigma": 0.8, "sigma_user": 0.5, "sigma_item": 0.6}
+    pmf = fit_pmf(
+        table, n_factors=2, biases=False, learn_means=True, n_starts=1, random_seed=1,
+        progressbar=False, **spreads,
+    )  # fmt: skip
+    cells = (pmf.user_factors[table.users] * pmf.item_factors[table.items]).sum(axis=1)
+    loss = ((table.values - pmf.center - cells) ** 2).sum()
+    rows = {"sigma_user": pmf.user_factors, "sigma_item": pmf.item_factors}
+    for (name, factors), mean in zip(rows.items(), pmf.prior_means, strict=True):
+        loss += (0.8 / spreads[name]) ** 2 * ((factors - mean) ** 2).sum()
+        loss += 0.8**2 / table.sd * (mean**2).sum()
+    assert pmf.loss[-1] == pytest.approx(loss, rel=1e-10)
+
+
 def test_an_unknown_row_has_the_priors_mean(split):
     pmf = fit_pmf(
         split[0], n_factors=2, biases=False, learn_means=True, sigma=0.8, sigma_user=0.5,

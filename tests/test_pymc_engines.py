@@ -9,6 +9,7 @@ import pytest
 import bayesmf
 from bayesmf import plots
 from bayesmf.gibbs.chains import Plan
+from bayesmf.methods import Options, choose_batch
 from bayesmf.pymc_engine import nuts
 from bayesmf.pymc_engine.draws import Replay
 from bayesmf.report.page import convergence_line
@@ -306,6 +307,14 @@ def test_wrong_combinations_are_refused_before_anything_is_compiled(name, table,
     monkeypatch.setattr("pymc.Model.__init__", None)
     with pytest.raises(ValueError, match=match):
         bayesmf.fit_bpmf(table, **({"random_seed": 1, "progressbar": False} | options))
+
+
+def test_batches_are_for_very_many_ratings_and_one_kind_of_fit():
+    left_out, given = (Options(0.9, size, 10, 1e-4) for size in (None, 7))
+    assert choose_batch(left_out, "advi", 500_000) is None
+    assert choose_batch(left_out, "advi", 500_001) == 100_000
+    assert choose_batch(left_out, "fullrank_advi", 500_001) is None
+    assert choose_batch(given, "advi", 100) == 7
 
 
 def test_covariances_of_too_many_parameters_are_refused():

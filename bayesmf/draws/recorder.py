@@ -104,10 +104,7 @@ class Recorder:
         if test is not None:
             self.stats["test_rmse"] = every()
             self._test_sum = np.zeros((chains, len(test.users)))
-        # From the working to the rating scale: factors take half of the scale on each side.
-        self._unit = np.full(d, np.sqrt(scale.scale))
-        if model.biases:
-            self._unit[-1] = scale.scale
+        self._unit = scale.units(k, model.biases)
         self._units = {np.dtype(name): self._unit.astype(name) for name in ("f4", "f8")}
         self._unit_products = np.outer(self._unit, self._unit)
 

@@ -166,17 +166,29 @@ def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
         state = state._replace(sweep=state.sweep + 1)
         for block in blocks:
             state = block(state, streams)
-        alpha, error = state.alpha, state.squared_error
-        # Every row has a rating, so that the squared error is finite only if all rows are.
-        if not (math.isfinite(error) and 0 < alpha < math.inf):
-            raise FloatingPointError(
-                f"The draws of sweep {state.sweep} are not finite (squared error {error:g}, noise "
-                f"precision {alpha:g}): the prior, the centre or the scale is too extreme."
-            )
+        info = inspect(state, n)
         state = state._replace(
             user_moments=engine.moments(state.user_rows),
             item_moments=engine.moments(state.item_rows),
         )
-        return state, Info(error, 0.5 * (n * math.log(alpha / (2 * math.pi)) - alpha * error))
+        return state, info
 
     return step
+
+
+def inspect(state: State, n_ratings: int) -> Info:
+    """Look at a state whose squared error is that of its rows.
+
+    Raises
+    ------
+    FloatingPointError
+        If it is not finite.
+    """
+    alpha, error = state.alpha, state.squared_error
+    # Every row has a rating, so that the squared error is finite only if all rows are.
+    if not (math.isfinite(error) and 0 < alpha < math.inf):
+        raise FloatingPointError(
+            f"The draws of sweep {state.sweep} are not finite (squared error {error:g}, noise "
+            f"precision {alpha:g}): the prior, the centre or the scale is too extreme."
+        )
+    return Info(error, 0.5 * (n_ratings * math.log(alpha / (2 * math.pi)) - alpha * error))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayesmf.gibbs.conditionals import Hyper, moments
-from bayesmf.gibbs.sampler import Info, State
+from bayesmf.gibbs.sampler import State, inspect
 from bayesmf.kernels.blocks import Data, summed
 from bayesmf.kernels.residuals import squared_errors
 from bayesmf.model import GammaPrior
@@ -85,15 +85,9 @@ class Replay:
         FloatingPointError
             If it is not finite.
         """
-        n = self._data.n_ratings
         for chain in range(len(values["user_rows"])):
             state = self._state({name: array[chain] for name, array in values.items()}, draw)
-            if not (math.isfinite(state.squared_error) and 0 < state.alpha < math.inf):
-                message = f"Draw {draw} of chain {chain} is not finite: the prior is too extreme."
-                raise FloatingPointError(message)
-            noise = state.alpha * state.squared_error
-            likelihood = 0.5 * (n * math.log(state.alpha / (2 * math.pi)) - noise)
-            info = Info(state.squared_error, likelihood)
+            info = inspect(state, self._data.n_ratings)
             self._recorder.record(chain, draw, state, info, math.nan)
 
     def _state(self, now: dict[str, np.ndarray], draw: int) -> State:

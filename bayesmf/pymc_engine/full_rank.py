@@ -86,4 +86,4 @@ def fit_full_rank(
 
 
 def _clipped(step: np.ndarray) -> np.ndarray:
-    return step * min(1.0, LONGEST / max(float(np.linalg.norm(step)), LONGEST))
+    return step * (LONGEST / max(float(np.linalg.norm(step)), LONGEST))

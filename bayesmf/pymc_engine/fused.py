@@ -2,9 +2,9 @@
 
 PyTensor would write them as some hundred operations, matrix products in several layouts among them,
 which take most of the time of compiling and make temporaries of the size of the ratings times the
-rank. These take little and none.
-They exist for Numba and, through it, for Python; `models.py` states the same in plain PyTensor for
-all other backends, and tests/test_pymc_models.py that both are equal.
+rank. These take little and none. They exist for Numba and, through it, for Python; `models.py`
+states the same in plain PyTensor for all other backends, and tests/test_pymc_models.py holds that
+both are equal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytensor.tensor as pt
-from pytensor.gradient import DisconnectedType
+from pytensor.gradient import DisconnectedType, grad_not_implemented
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_njit, register_funcify_default_op_cache_key
@@ -32,10 +32,19 @@ VERSION = zlib.crc32(sources_digest().encode() + Path(__file__).read_bytes())
 
 
 class WithSlopes(Op):
-    """A sum over arrays, whose further outputs are its gradients by the first of its inputs."""
+    """A sum over arrays, whose further outputs are its gradients by the first of its inputs.
+
+    A kernel gives all of them, from the inputs and then the operation's properties.
+    """
 
     __props__: tuple[str, ...] = ()
     n_slopes: int
+    kernel: Callable[..., tuple[np.ndarray, ...]]
+
+    @property
+    def properties(self) -> tuple[int, ...]:
+        """What the operation knows beside its inputs."""
+        return tuple(getattr(self, name) for name in self.__props__)
 
     def total(self, *arrays: Any) -> Any:
         """The sum as a variable."""
@@ -52,14 +61,15 @@ class WithSlopes(Op):
     ) -> None:
         """Evaluate without a linker."""
         del node
-        for slot, value in zip(output_storage, self.evaluate(*inputs), strict=True):
+        values = self.kernel(*inputs, *self.properties)
+        for slot, value in zip(output_storage, values, strict=True):
             slot[0] = value
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
-        """Gradients of the sum; those of its gradients are not there, and asking for them fails."""
+        """Gradients of the sum; where those of its gradients are asked for, PyTensor refuses."""
         if not all(isinstance(one.type, DisconnectedType) for one in cotangents[1:]):
-            message = f"{type(self).__name__} has no second derivatives: build without fused=True."
-            raise NotImplementedError(message)
+            why = "It has no second derivatives: build the model without fused=True."
+            return [grad_not_implemented(self, at, one, why) for at, one in enumerate(inputs)]
         rest = [DisconnectedType()() for _ in inputs[self.n_slopes :]]
         return [cotangents[0] * slope for slope in outputs[1:]] + rest
 
@@ -68,19 +78,12 @@ class WithSlopes(Op):
         n_outputs = len(node.outputs)
         return [[place < self.n_slopes] * n_outputs for place in range(len(node.inputs))]
 
-    def evaluate(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The sum and its gradients."""
-        raise NotImplementedError
-
 
 class RowDensity(WithSlopes):
     """Log density of rows given their mean and the root of their precision."""
 
     n_slopes = 3
-
-    def evaluate(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """`kernels.densities.row_density`."""
-        return densities.row_density(*arrays)
+    kernel = staticmethod(densities.row_density)
 
 
 class SquaredError(WithSlopes):
@@ -88,28 +91,19 @@ class SquaredError(WithSlopes):
 
     __props__ = ("n_factors",)
     n_slopes = 2
+    kernel = staticmethod(densities.squared_error)
 
     def __init__(self, n_factors: int) -> None:
         self.n_factors = n_factors
 
-    def evaluate(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """`kernels.densities.squared_error`."""
-        return densities.squared_error(*arrays, self.n_factors)
 
-
-@register_funcify_default_op_cache_key(RowDensity)
-def _row_density(op: RowDensity, node: Apply, **_: Any) -> tuple[Callable[..., Any], int]:
-    del op, node
-    return densities.row_density, VERSION
-
-
-@register_funcify_default_op_cache_key(SquaredError)
-def _squared_error(op: SquaredError, node: Apply, **_: Any) -> tuple[Callable[..., Any], int]:
+@register_funcify_default_op_cache_key(WithSlopes)
+def _with_slopes(op: WithSlopes, node: Apply, **_: Any) -> tuple[Callable[..., Any], int]:
     del node
-    kernel, k = densities.squared_error, op.n_factors
+    kernel, properties = op.kernel, op.properties
 
     @numba_njit
-    def squared_error(user_rows, item_rows, users, items, targets):  # type: ignore[no-untyped-def]
-        return kernel(user_rows, item_rows, users, items, targets, k)
+    def with_slopes(*arrays):  # type: ignore[no-untyped-def]
+        return kernel(*(arrays + properties))
 
-    return squared_error, VERSION
+    return with_slopes, VERSION

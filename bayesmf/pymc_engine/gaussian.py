@@ -80,7 +80,7 @@ class Windows:
     """
 
     def __init__(self, size: int, tol: float, stages: int) -> None:
-        self.size, self._tol, self._stages = size, tol, stages
+        self._size, self._tol, self._stages = size, tol, stages
         self._bar = -np.inf
         self.elbo: list[float] = []
         self.last, self.stage, self.settled = -np.inf, 0, False
@@ -100,9 +100,9 @@ class Windows:
             )
             raise FloatingPointError(message)
         self.elbo.append(value)
-        if len(self.elbo) % self.size:
+        if len(self.elbo) % self._size:
             return False
-        self.last = float(np.mean(self.elbo[-self.size :]))
+        self.last = float(np.mean(self.elbo[-self._size :]))
         if self.last >= self._bar + self._tol:
             self._bar = self.last
         else:

@@ -1,7 +1,7 @@
 """NUTS on the PyMC model: by nutpie where it is installed, else by PyMC's own sampler.
 
-nutpie takes the compiled density of `density.py`, which is ready in a second once its code is on
-disk; what it would compile of a model itself takes ten seconds in each process.
+nutpie takes the compiled density of `density.py`, whose code is on disk after the first time; what
+it would compile of a model itself, it would compile anew in each process.
 """
 
 from __future__ import annotations

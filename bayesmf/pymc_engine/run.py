@@ -141,6 +141,7 @@ def run_advi(
 
     draws = _record(Replay(ratings, model, recorder), plan.draws, drawn)
     about = {
+        "engine": f"{'fullrank_' * full_rank}advi/pymc",
         "iterations": sum(map(len, elbo)),
         "converged": int(fitted.settled),
         "batch_size": len(ratings) if batches is None else batch_size,
@@ -211,9 +212,7 @@ def starting_values(ratings: Ratings, model: BPMF, seed: int) -> dict[str, np.nd
         ratings, n_factors=k, biases=model.biases, penalty=penalty, center=scale.center,
         max_iter=SWEEPS, tol=1e-4, seed=seed,
     )  # fmt: skip
-    units = np.full(model.n_coordinates, np.sqrt(scale.scale))
-    if model.biases:
-        units[-1] = scale.scale
+    units = scale.units(k, model.biases)
     users, items = found.user_rows / units, found.item_rows / units
     return {
         "user_rows": users, "item_rows": items,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -66,12 +65,4 @@ class MapEstimate(PointEstimate):
             f"K={self.n_factors}, {self.model.link.name} link, {spreads} {source}; best of "
             f"{len(self.log_posteriors)} starts, {len(self.loss) - 1} iterations, seed "
             f"{self.settings['random_seed']}."
-        )
-
-    def __repr__(self) -> str:
-        return f"<MapEstimate of {self.ratings!r}: {self.protocol()}>"
-
-    def _repr_html_(self) -> str:
-        return f"<p><b>MapEstimate</b> {html.escape(self.protocol())}</p>" + (
-            self.ratings._repr_html_()
         )

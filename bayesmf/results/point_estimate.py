@@ -185,9 +185,8 @@ class PointEstimate(Result):
         )
 
     def __repr__(self) -> str:
-        return f"<PointEstimate of {self.ratings!r}: {self.protocol()}>"
+        return f"<{type(self).__name__} of {self.ratings!r}: {self.protocol()}>"
 
     def _repr_html_(self) -> str:
-        return f"<p><b>PointEstimate</b> {html.escape(self.protocol())}</p>" + (
-            self.ratings._repr_html_()
-        )
+        name, how = type(self).__name__, html.escape(self.protocol())
+        return f"<p><b>{name}</b> {how}</p>{self.ratings._repr_html_()}"

@@ -49,7 +49,7 @@ LANES, LOOKUP, NORMALS = "kernels/lanes.py", "kernels/lookup.py", "kernels/norma
 STUDY = "no biases, K=2, fixed strength"
 """The study that calibration mutants meet: its scale of 0.5 shows what was not brought back."""
 
-RECORDER, PREDICTIVE = "draws/recorder.py", "predictive.py"
+RECORDER, PREDICTIVE, MODEL = "draws/recorder.py", "predictive.py", "model.py"
 
 MUTANTS = (
     Mutant(
@@ -404,9 +404,9 @@ MUTANTS = (
     ),
     Mutant(
         "stored_factors_unscaled",
-        "stored factors take the whole scale on each side, not its root", RECORDER,
-        "np.full(d, np.sqrt(scale.scale))",
-        "np.full(d, scale.scale)",
+        "stored factors take the whole scale on each side, not its root", MODEL,
+        "[np.sqrt(self.scale)] * n_factors",
+        "[self.scale] * n_factors",
         check="calibration",
     ),
     Mutant(
