@@ -52,7 +52,7 @@ def fit_bpmf(
     center: str | float = "mean",
     scale: str | float = "sd",
     tune: int = 500,
-    draws: int = 1500,
+    draws: int = 2500,
     chains: int | None = None,
     cores: int | None = None,
     target_accept: float | None = None,
@@ -98,7 +98,7 @@ def fit_bpmf(
     scale : "sd" or float, default "sd"
         What the ratings are then divided by: their sd, or a number that the prior takes for it.
         Results are on the rating scale all the same.
-    tune, draws : int, default 500 and 1500
+    tune, draws : int, default 500 and 2500
         Sweeps of each chain that are thrown away, and that are kept; of NUTS, its draws. ADVI
         draws `draws` times from what it has fitted, and has no use for `tune`.
     chains : int, optional

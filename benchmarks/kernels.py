@@ -49,7 +49,10 @@ QUICK = {
     "ranks": [16], "rows": 20, "ratings": 130, "repeats": 2, "gemm": 64, "seconds": 0.001,
 }  # fmt: skip
 DTYPES = ("float32", "float64")
-PARTS = ("user_hyper", "user_rows", "item_hyper", "item_rows", "noise", "moments", "recording")
+PARTS = (
+    "user_hyper", "user_rows", "item_hyper", "item_rows", "user_shift", "item_shift", "user_scale",
+    "item_scale", "noise", "moments", "recording",
+)  # fmt: skip
 WAYS = ("plain loops", "BLAS, a call a tile", "micro-kernel", "whole row update", "gemm")
 
 

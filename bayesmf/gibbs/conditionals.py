@@ -107,6 +107,12 @@ def strength_conditional(precision: np.ndarray, prior: SidePrior) -> tuple[np.nd
     return prior.shape + prior.dof / 2, prior.rate + np.diag(precision) / 2
 
 
+def draw_strength(precision: np.ndarray, prior: SidePrior, rng: np.random.Generator) -> np.ndarray:
+    """Draw w (D,) given Lambda."""
+    shapes, rates = strength_conditional(precision, prior)
+    return rng.gamma(shapes, 1 / rates)
+
+
 def draw_hyper(
     rows_moments: Moments,
     n: int,
@@ -117,8 +123,7 @@ def draw_hyper(
     """Draw w given Lambda where it is learned, then (mu, Lambda) given w and the rows."""
     strength = current.strength
     if prior.learned:
-        shapes, rates = strength_conditional(current.precision, prior)
-        strength = rng.gamma(shapes, 1 / rates)
+        strength = draw_strength(current.precision, prior, rng)
     parameters = hyper_conditional(n, *rows_moments, prior, strength)
     return Hyper(*draw_hyper_given(parameters, rng), strength)
 

@@ -4,6 +4,8 @@ The scan of a sweep, each block given the newest value of all others:
 
     (mu_U, Lambda_U, w_U) | U,   U | V, mu_U, Lambda_U, alpha, y,
     (mu_V, Lambda_V, w_V) | V,   V | U, mu_V, Lambda_V, alpha, y,   alpha | U, V, y
+
+and before alpha, in two sweeps of four, the moves of one side (`moves.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from bayesmf.gibbs.conditionals import Hyper, draw_alpha, draw_hyper
+from bayesmf.gibbs import moves
+from bayesmf.gibbs.conditionals import Hyper, draw_alpha, draw_hyper, draw_strength
 from bayesmf.gibbs.engines import Residuals, RowTask
 from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.model import GammaPrior
@@ -57,6 +60,24 @@ class State(NamedTuple):
     user_moments: Moments | None = None
     item_moments: Moments | None = None
 
+    def rows(self, side: str) -> np.ndarray:
+        """Rows of one side, "user" or "item"."""
+        return self.user_rows if side == "user" else self.item_rows
+
+    def hyper(self, side: str) -> Hyper:
+        """Hyperparameters of one side."""
+        return self.user_hyper if side == "user" else self.item_hyper
+
+    def moments(self, side: str) -> Moments | None:
+        """Moments of one side's rows, where they are known."""
+        return self.user_moments if side == "user" else self.item_moments
+
+    def with_side(self, side: str, rows: np.ndarray, hyper: Hyper) -> State:
+        """Return the state with one side's rows and hyperparameters new."""
+        if side == "user":
+            return self._replace(user_rows=rows, user_hyper=hyper, user_moments=None)
+        return self._replace(item_rows=rows, item_hyper=hyper, item_moments=None)
+
 
 class Info(NamedTuple):
     """What a sweep finds out on its way, on the working scale.
@@ -86,6 +107,10 @@ class Step(Protocol):
     def __call__(self, state: State, streams: Streams) -> tuple[State, Info]:
         """Return the next state."""
 
+
+SIDES = ("user", "item")
+MOVES_EVERY, MOVES = 4, {1: "user", 2: "item"}
+"""Whose moves belong to a sweep, by its number modulo four: each takes three sums of squares."""
 
 MOST_SPREAD = 0.15
 """Most that factors are spread at the start. From a wide start a chain first explains noise by
@@ -117,7 +142,7 @@ def initial_state(data: Data, model: BPMF, streams: Streams) -> State:
 
 
 def build_blocks(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
-    """Make the blocks of a sweep, by name, in the order of the scan.
+    """Make the blocks of all sweeps, by name, in the order of the scan.
 
     Each leaves the posterior invariant by itself, whatever the order.
     """
@@ -146,24 +171,86 @@ def build_blocks(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
         return state._replace(item_rows=drawn, item_moments=None)
 
     def noise(state: State, streams: Streams) -> State:
-        error = engine.squared_error(
-            Residuals(data.users, state.user_rows, state.item_rows, data.has_bias)
-        )
+        error = squared_error(data, state, engine)
         rng = streams.generator(state.sweep, Purpose.ALPHA)
         alpha = draw_alpha(error, data.n_ratings, model.alpha, rng)
         return state._replace(alpha=alpha, squared_error=error)
 
-    blocks = (user_hyper, user_rows, item_hyper, item_rows, noise)
-    return {block.__name__: block for block in blocks}
+    own = {block.__name__: block for block in (user_hyper, user_rows, item_hyper, item_rows)}
+    return own | build_moves(data, model, engine) | {"noise": noise}
+
+
+def build_moves(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
+    """Make the moves of a model's biases, by name: a shift and a scale of each side."""
+    if not model.biases:
+        return {}
+    priors = dict(zip(SIDES, side_priors(data, model), strict=True))
+
+    def shift_of(own: str, other: str) -> Block:
+        def shift(state: State, streams: Streams) -> State:
+            rng = streams.generator(state.sweep, Purpose[f"{own}_shift".upper()])
+            given = state.hyper(own), state.hyper(other)
+            drawn = moves.draw_shift(*given, priors[own], priors[other], rng)
+            rows = moves.shift_rows(drawn, state.rows(own), state.rows(other))
+            hypers = moves.shift_hypers(drawn, *given)
+            return state.with_side(own, rows[0], hypers[0]).with_side(other, rows[1], hypers[1])
+
+        return shift
+
+    def scale_of(own: str, other: str) -> Block:
+        def scale(state: State, streams: Streams) -> State:
+            rng = streams.generator(state.sweep, Purpose[f"{own}_scale".upper()])
+            hyper, prior, rows = state.hyper(own), priors[own], state.rows(own)
+            moments = state.moments(other) or engine.moments(state.rows(other))
+            direction = moves.constant_direction(len(state.rows(other)), moments)
+            mean = float(hyper.mean[-1])
+
+            def error(s: float) -> float:
+                moved = state.with_side(own, moves.scale_rows(s, rows, mean, direction), hyper)
+                return squared_error(data, moved, engine)
+
+            scaled = moves.ScaledPrecision(hyper.precision, direction)
+            parabola = moves.Parabola.through(error(0.0), error(1.0), error(2.0))
+            density = moves.log_scale_density(state.alpha, parabola, scaled, hyper, prior)
+            s = math.exp(moves.draw_slice(density, rng))
+            hyper = hyper._replace(precision=scaled.at(s))
+            if prior.learned:
+                strength = draw_strength(hyper.precision, prior, rng)
+                hyper = hyper._replace(strength=strength)
+            return state.with_side(own, moves.scale_rows(s, rows, mean, direction), hyper)
+
+        return scale
+
+    pairs = (SIDES, SIDES[::-1])
+    shifts = {f"{own}_shift": shift_of(own, other) for own, other in pairs}
+    return shifts | {f"{own}_scale": scale_of(own, other) for own, other in pairs}
+
+
+def squared_error(data: Data, state: State, engine: Engine) -> float:
+    """Sum of squared residuals of a state's rows."""
+    return engine.squared_error(
+        Residuals(data.users, state.user_rows, state.item_rows, data.has_bias)
+    )
+
+
+def scan(blocks: dict[str, Block], sweep: int) -> list[Block]:
+    """List the blocks of one sweep, in their order: all but the moves of another sweep."""
+    turn = MOVES.get(sweep % MOVES_EVERY)
+    return [
+        block
+        for name, block in blocks.items()
+        if not name.endswith(("_shift", "_scale")) or name in (f"{turn}_shift", f"{turn}_scale")
+    ]
 
 
 def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
     """Make the sweep of a model on data with an engine."""
-    blocks = tuple(build_blocks(data, model, engine).values())
+    every = build_blocks(data, model, engine)
     n = data.n_ratings
 
     def step(state: State, streams: Streams) -> tuple[State, Info]:
         state = state._replace(sweep=state.sweep + 1)
+        blocks = scan(every, state.sweep)
         for block in blocks:
             state = block(state, streams)
         info = inspect(state, n)

@@ -28,6 +28,10 @@ class Purpose(IntEnum):
     USER_ROWS = 3
     ITEM_ROWS = 4
     ALPHA = 5
+    USER_SHIFT = 6
+    ITEM_SHIFT = 7
+    USER_SCALE = 8
+    ITEM_SCALE = 9
 
 
 class _Unseeded(ISeedSequence):

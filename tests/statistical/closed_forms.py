@@ -9,6 +9,7 @@ of the scan, each with the stream of its own purpose; the package's must have th
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from bayesmf.model import BPMF, GammaPrior, NormalWishart, WorkingScale
 from bayesmf.ratings import Ratings
 from tests.statistical.closed_forms_extremes import EXTREME_CHECKS
 from tests.statistical.closed_forms_hyper import HYPER_CHECKS, precision_matrix
+from tests.statistical.closed_forms_moves import MOVES_CHECKS
 from tests.statistical.closed_forms_normals import NORMALS_CHECKS
 from tests.statistical.closed_forms_rows import (
     ENGINE_NAMES,
@@ -31,7 +33,7 @@ from tests.statistical.closed_forms_rows import (
     part,
     row_world,
 )
-from tests.statistical.invariance import PARTS
+from tests.statistical.invariance import MOVES, PARTS
 from tests.statistical.paths import PATHS, Path
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ WRITES = {
     "noise": ("alpha", "squared_error"),
     "user_rows": ("user_rows", "user_moments"),
     "item_rows": ("item_rows", "item_moments"),
+    **dict.fromkeys(
+        ("user_shift", "item_shift"),
+        tuple(f"{side}_{of}" for side in ("user", "item") for of in ("rows", "hyper", "moments")),
+    ),
+    "user_scale": ("user_rows", "user_hyper", "user_moments"),
+    "item_scale": ("item_rows", "item_hyper", "item_moments"),
 }
 N_USERS, N_ITEMS = 14, 9
 PRIOR = NormalWishart(mu0=0.2, beta0=1.5, extra_dof=3.0, row_share=0.5, interaction_share=0.4)
@@ -120,14 +128,53 @@ class ByHand(NamedTuple):
         U = self.rows(data.users, state.item_rows, state.alpha, users, now, Purpose.USER_ROWS)
         items = self.hyper(state.item_rows, state.item_hyper, now, Purpose.ITEM_HYPER)
         V = self.rows(data.items, U, state.alpha, items, now, Purpose.ITEM_ROWS)
-        residuals = part(self.package, "gibbs.engines").Residuals
-        error_of = self.engine.errors(residuals(data.users, U, V, self.model.biases))
-        error = sum(error_of([block])[0] for block in data.users.blocks)
+        if self.model.biases and now % 4 in (1, 2):
+            U, V, users, items = self.moves(U, V, users, items, state.alpha, now)
+        error = self.error(U, V)
         alpha = part(self.package, "gibbs.conditionals").draw_alpha(
             error, len(small_table()), self.model.alpha, self.streams.generator(now, Purpose.ALPHA)
         )
         moments = self.engine.moments(U), self.engine.moments(V)
         return type(state)(now, U, V, users, items, alpha, error, *moments)
+
+    def error(self, U: np.ndarray, V: np.ndarray) -> float:
+        residuals = part(self.package, "gibbs.engines").Residuals
+        error_of = self.engine.errors(residuals(self.data.users, U, V, self.model.biases))
+        return sum(error_of([block])[0] for block in self.data.users.blocks)
+
+    def moves(
+        self, U: np.ndarray, V: np.ndarray, users: Any, items: Any, alpha: float, now: int
+    ) -> tuple[np.ndarray, np.ndarray, Any, Any]:
+        """Shift one side, users in sweeps 1, 5, ... and items in 2, 6, ..., then scale it."""
+        moves, flip = part(self.package, "gibbs.moves"), now % 4 == 2
+        names, sides = ("USER", "ITEM"), [(U, users), (V, items)]
+        (own, hyper), (other, other_hyper) = sides[::-1] if flip else sides
+        prior, other_prior = (
+            self.model.prior.resolve(len(rows), self.model.n_factors, True) for rows in (own, other)
+        )
+        rng = self.streams.generator(now, Purpose[f"{names[flip]}_SHIFT"])
+        shift = moves.draw_shift(hyper, other_hyper, prior, other_prior, rng)
+        own, other = moves.shift_rows(shift, own, other)
+        hyper, other_hyper = moves.shift_hypers(shift, hyper, other_hyper)
+
+        rng = self.streams.generator(now, Purpose[f"{names[flip]}_SCALE"])
+        g = moves.constant_direction(len(other), self.engine.moments(other))
+        rows_at = partial(moves.scale_rows, rows=own, mean=float(hyper.mean[-1]), direction=g)
+
+        def error(s: float) -> float:
+            return self.error(other, rows_at(s)) if flip else self.error(rows_at(s), other)
+
+        parabola = moves.Parabola.through(error(0.0), error(1.0), error(2.0))
+        scaled = moves.ScaledPrecision(hyper.precision, g)
+        density = moves.log_scale_density(alpha, parabola, scaled, hyper, prior)
+        s = math.exp(moves.draw_slice(density, rng))
+        hyper, own = hyper._replace(precision=scaled.at(s)), rows_at(s)
+        if prior.learned:
+            draw = part(self.package, "gibbs.conditionals").draw_strength
+            hyper = hyper._replace(strength=draw(hyper.precision, prior, rng))
+        if flip:
+            return other, own, other_hyper, hyper
+        return own, other, hyper, other_hyper
 
 
 def assert_same_bits(found: Any, expected: Any, what: str) -> None:
@@ -161,7 +208,7 @@ def check_draw_rows(engine: str, path: Path, package: str) -> None:
 
 
 def check_sweep(engine_name: str, package: str) -> None:
-    """Three sweeps by the package and by hand, and by the named blocks one after the other."""
+    """Four sweeps by the package and by hand, and by the named blocks one after the other."""
     sampler = part(package, "gibbs.sampler")
     engine = part(package, "gibbs.engines").ENGINES[engine_name]
     for name, model in MODELS.items():
@@ -169,13 +216,18 @@ def check_sweep(engine_name: str, package: str) -> None:
         streams = Streams.of_chain(17, 2)
         step = sampler.build_step(data, model, engine)
         blocks = sampler.build_blocks(data, model, engine)
-        assert tuple(blocks) == PARTS
+        assert tuple(blocks) == (
+            PARTS if model.biases else tuple(name for name in PARTS if name not in MOVES)
+        )
         by_hand = ByHand(package, engine, data, model, streams)
         state = build_state(package, model)
-        for _ in range(3):
+        for _ in range(4):
             expected = by_hand.sweep(state)
             one_by_one = state._replace(sweep=state.sweep + 1)
+            turn = {1: "user", 2: "item"}.get(one_by_one.sweep % 4)
             for block_name, block in blocks.items():
+                if block_name in MOVES and not block_name.startswith(f"{turn}_"):
+                    continue
                 before, one_by_one = one_by_one, block(one_by_one, streams)
                 for field in set(state._fields) - set(WRITES.get(block_name, (block_name,))):
                     same = getattr(before, field) is getattr(one_by_one, field)
@@ -239,7 +291,7 @@ def check_streams(package: str) -> None:
                     lowest, *upper = state["counter"].tolist()
                     assert lowest == 0
                     seen.add((*streams.key, *upper))
-    assert len(seen) == 9 * 4 * 6
+    assert len(seen) == 9 * 4 * 10
     assert {purpose.name: int(purpose) for purpose in module.Purpose} == {
         purpose.name: int(purpose) for purpose in Purpose
     }
@@ -249,6 +301,7 @@ CHECKS: dict[str, Callable[[str], None]] = {
     **ROW_CHECKS,
     **NORMALS_CHECKS,
     **HYPER_CHECKS,
+    **MOVES_CHECKS,
     **EXTREME_CHECKS,
     **{
         f"rows of a side, {engine}, {name or 'usual'}": partial(

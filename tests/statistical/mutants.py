@@ -42,7 +42,7 @@ class Mutant(NamedTuple):
     vectors: int = 0
 
 
-CONDITIONALS, SAMPLER = "gibbs/conditionals.py", "gibbs/sampler.py"
+CONDITIONALS, SAMPLER, MOVES = "gibbs/conditionals.py", "gibbs/sampler.py", "gibbs/moves.py"
 ENGINES, UPDATES = "gibbs/engines.py", "kernels/updates.py"
 ROWS, LOW, DENSE = "kernels/rows.py", "kernels/low_degree.py", "kernels/dense.py"
 LANES, LOOKUP, NORMALS = "kernels/lanes.py", "kernels/lookup.py", "kernels/normals.py"
@@ -149,6 +149,32 @@ MUTANTS = (
         "        state = blocks[1](state, streams)._replace(user_hyper=hyper)\n"
         "        for block in blocks[2:]:\n            state = block(state, streams)\n",
         "learned", "sweep",
+    ),
+    Mutant(
+        "shift_unsheared", "a shift whose partners' precision does not go along", MOVES,
+        "precision = back.T @ other.precision @ back",
+        "precision = other.precision",
+        "five coordinates", "user_shift",
+    ),
+    Mutant(
+        "shift_prior_forgotten",
+        "the Wishart's part of a shift's conditional left out", MOVES,
+        "pull -= sheared * other.precision[:, k]",
+        "pull -= 0 * sheared * other.precision[:, k]",
+        "learned", "user_shift",
+    ),
+    Mutant(
+        "scale_jacobian_forgotten",
+        "the Jacobian of the precision left out where the biases are scaled", MOVES,
+        "(prior.dof + 1) * log_s",
+        "(prior.dof - len(shift)) * log_s",
+        "learned", "user_scale",
+    ),
+    Mutant(
+        "scale_blind", "biases scaled without a look at the ratings", MOVES,
+        "total = -0.5 * alpha * error.at(s) - ",
+        "total = -0.0 * alpha * error.at(s) - ",
+        "in tiles", "user_scale",
     ),
     Mutant(
         "swapped_hyper", "items drawn around the hyperparameters of the users", SAMPLER,

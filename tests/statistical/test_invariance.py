@@ -27,5 +27,5 @@ def test_invariant(name, part):
     case = CASES[name]
     before, after = run(case, part, seed=SEED)
     other = reference(case, REPLICATES, SEED)
-    assert changed(case, before, after) == expected_changes(case, part)
+    assert changed(case, before, after, part) == expected_changes(case, part)
     assert_plausible(p_values(functionals(after, case.setting), other, case.setting))
