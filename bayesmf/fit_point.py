@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from bayesmf.checks import check_cores, check_data
-from bayesmf.point.als import SingularRowError, split_rows
-from bayesmf.point.tuning import Settings, als_means, fit, tune
+from bayesmf.point.tuning import Settings
 from bayesmf.progress import Progress
-from bayesmf.results import PointEstimate
+from bayesmf.results.least_squares import least_squares
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
     Described,
@@ -27,6 +21,7 @@ from bayesmf.validation import (
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
+    from bayesmf.results import PointEstimate
 
 FAR = 1e4
 """How far from 1 the ratings' sd, and their distance from the centre in sds, may be for single
@@ -201,62 +196,12 @@ def _fit(
     if dtype == "float32":
         _refuse_far(data, center, function)
 
-    started = time.perf_counter()
     settings = Settings(rank, biases, weighted, center, sweeps, settled, seed, dtype)
-    fits = 1
-    with (
-        ThreadPoolExecutor(max(1, cores - 1)) as pool,  # this thread works too
-        Progress([function], 1, show=progressbar, unit="fits") as progress,
-    ):
-        executor = pool if cores > 1 else None
-
-        def tick(rmse: float) -> None:
-            nonlocal fits
-            fits += 1
-            # How many fits the search takes is not known: always one more, the final one.
-            progress.update(0, fits - 1, f"validation RMSE {rmse:.4f}", total=fits)
-
-        try:
-            tuned = tune(
-                data, settings, als_means(settings, executor), reg=given_reg,
-                reg_bias=given_bias, validation_size=share, tick=tick,
-            )  # fmt: skip
-            solution = fit(data, settings, tuned.penalty, executor)
-        except SingularRowError as error:
-            cure = "." if dtype == "float32" else ". Give positive 'reg' and 'reg_bias'."
-            raise ValueError(
-                f"{function} cannot solve with these penalties: {error}{cure}"
-            ) from None
-        progress.update(0, fits, f"validation RMSE {tuned.validation_rmse:.4f}")
-    if not solution.converged:
-        message = f"ALS reached max_iter={sweeps} before the loss settled to tol={settled:g}."
-        warnings.warn(message, stacklevel=3)
-    chosen = tuned.penalty
-    user_factors, item_factors, user_bias, item_bias = split_rows(solution, rank, biases)
-    return PointEstimate(
-        ratings=data,
-        user_factors=user_factors,
-        item_factors=item_factors,
-        user_bias=user_bias,
-        item_bias=item_bias,
-        center=solution.center,
-        # Ratings without noise still get an interval, if a thin one.
-        sigma=max(tuned.validation_rmse, 1e-9 * data.sd),
-        reg=chosen.reg,
-        reg_bias=chosen.reg_bias,
-        loss=solution.loss,
-        settings={
-            "weighted": weighted,
-            "center": center,
-            "max_iter": sweeps,
-            "tol": settled,
-            "dtype": dtype,
-            "validation_size": share,
-            "random_seed": seed,
-        },
-        tried=pd.DataFrame(tuned.tried, columns=["n_factors", "reg", "reg_bias", "rmse"]),
-        fit_seconds=time.perf_counter() - started,
-    )
+    with Progress([function], 1, show=progressbar, unit="fits") as progress:
+        return least_squares(
+            data, settings, reg=given_reg, reg_bias=given_bias, validation_size=share, cores=cores,
+            progress=progress, function=function,
+        )  # fmt: skip
 
 
 def _refuse_far(ratings: Ratings, center: bool, function: str) -> None:

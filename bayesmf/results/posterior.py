@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bayesmf import ranking
+from bayesmf.diagnostics.identified import SCALARS
 from bayesmf.evaluation import TRUSTED_K
 from bayesmf.predictive import FactorDraws, predict
 from bayesmf.results.base import Result
+from bayesmf.results.judging import Judging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Posterior(Result):
+class Posterior(Judging, Result):
     """Draws from the posterior of a matrix factorization, and what follows from them.
 
     Attributes
@@ -59,8 +61,9 @@ class Posterior(Result):
         return FactorDraws(self.data, int(self.data.attrs["random_seed"]))
 
     def __getstate__(self) -> dict[str, Any]:
-        # The flattened draws are views of, or copies from, `data`: not worth storing twice.
-        return {name: value for name, value in self.__dict__.items() if name != "_draws"}
+        # What follows from `data` is not worth storing twice.
+        follows = ("_draws", "_diagnosed")
+        return {name: value for name, value in self.__dict__.items() if name not in follows}
 
     def predict(
         self,
@@ -203,15 +206,15 @@ class Posterior(Result):
         return f"<Posterior of {self.ratings!r}: {self.protocol()}>"
 
     def _repr_html_(self) -> str:
-        draws = self.data["posterior"]
-        rows = []
-        for name in ("alpha", "train_rmse", "intercept"):
-            values = draws[name].to_numpy()
-            rows.append(
-                f"<tr><td>{name}</td><td>{values.mean():.4g} ± {values.std():.2g}</td></tr>"
-            )
+        found = self.diagnose()
+        rows = [
+            f"<tr><th>{str(name).replace('_', ' ')}</th>"
+            f"<td>{row['mean']:.4g} ± {row['sd']:.2g}</td><td>{row['r_hat']:.3f}</td><td>{row['ess_bulk']:,.0f}</td></tr>"
+            for name, row in found.table.droplevel(0).iterrows()
+            if name in SCALARS
+        ]
         return (
-            f"<p><b>Posterior</b> {html.escape(self.protocol())}</p>"
-            f"<table><tr><th></th><th>mean ± sd</th></tr>{''.join(rows)}</table>"
-            f"{self.ratings._repr_html_()}"
+            f"<p><b>Posterior</b> {html.escape(self.protocol())}</p>{found.verdict._repr_html_()}"
+            "<table><tr><th></th><th>mean ± sd</th><th>R-hat</th><th>ESS</th></tr>"
+            f"{''.join(rows)}</table>{self.ratings._repr_html_()}"
         )

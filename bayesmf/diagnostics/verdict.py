@@ -1,0 +1,294 @@
+"""The verdict on a run in plain words: what it asks, what it found, and what to do.
+
+Two kinds of groups are asked differently. A single number must be below R-hat 1.01. Of many
+quantities some exceed it by chance when all is well, so 98% of them must be below it and none above
+1.03. Singular values are in the order of their size: two near each other change places from draw to
+draw and mix slower than anything that is predicted, so each is only asked to be below 1.03, and the
+interaction as a whole, `interaction_sd`, below 1.01.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bayesmf.evaluation import TRUSTED_K
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    import pandas as pd
+
+
+class Limits(NamedTuple):
+    """What is asked of a group of quantities.
+
+    Attributes
+    ----------
+    r_hat : float
+        What a share of at least `share` must stay below.
+    share : float
+    most : float
+        What all must stay below.
+    ess : float
+        Least effective sample size, bulk and tail, of each.
+    mcse_sd : float
+        Largest Monte Carlo error of a mean, in sds.
+    """
+
+    r_hat: float = 1.01
+    share: float = 0.98
+    most: float = 1.03
+    ess: float = 400.0
+    mcse_sd: float = 0.05
+
+    def passed(self, members: pd.DataFrame) -> bool:
+        """Whether a group is as asked; one number alone must itself be below `r_hat`."""
+        if members.empty:
+            return True
+        near = float((members["r_hat"] < self.r_hat).mean())
+        # Comparisons with NaN are False: what could not be measured has not passed.
+        return bool(
+            near >= (self.share if len(members) > 1 else 1.0)
+            and (members["r_hat"] < self.most).all()
+            and (members[["ess_bulk", "ess_tail"]] >= self.ess).to_numpy().all()
+            and (members["mcse_sd"] <= self.mcse_sd).all()
+        )
+
+
+class Summary(NamedTuple):
+    """A group of quantities in one line; those that never change are left out.
+
+    Attributes
+    ----------
+    quantities : int
+    share : float
+        With R-hat below 1.01.
+    r_hat, ess_bulk, ess_tail, mcse_sd : float
+        The worst of each.
+    passed : bool
+    """
+
+    quantities: int
+    share: float
+    r_hat: float
+    ess_bulk: float
+    ess_tail: float
+    mcse_sd: float
+    passed: bool
+
+    @classmethod
+    def of(cls, name: str, part: pd.DataFrame) -> Summary:
+        """Summarise the group of that name."""
+        members = part[part["sd"] > 0]
+        values = {column: members[column].to_numpy() for column in members}
+        if members.empty:
+            nothing = float("nan")
+            return cls(0, nothing, nothing, nothing, nothing, nothing, passed=True)
+        return cls(
+            len(members),
+            float((values["r_hat"] < LIMITS["usual"].r_hat).mean()),
+            float(values["r_hat"].max()),  # NaN where one is
+            float(values["ess_bulk"].min()),
+            float(values["ess_tail"].min()),
+            float(values["mcse_sd"].max()),
+            LIMITS.get(name, LIMITS["usual"]).passed(members),
+        )
+
+
+LIMITS = {
+    "usual": Limits(),
+    # An effective sample size of 130 in eight halves goes with an R-hat of 1.03.
+    "singular_value": Limits(share=0.0, ess=130.0, mcse_sd=0.09),
+}
+"""By group; "usual" for all others."""
+NAMES = {
+    "alpha": "the noise precision", "total_log_likelihood": "the log likelihood",
+    "train_rmse": "the training RMSE", "intercept": "the intercept",
+    "interaction_sd": "the sd of the interaction", "singular_value": "singular values",
+    "user_effect": "user effects", "item_effect": "item effects", "probe": "probe cells",
+}  # fmt: skip
+FEW_DRAWS = 100
+"""Draws of a chain below which nothing can be said but that they are too few."""
+_COLORS = {"converged": "#009E73", "not converged": "#D55E00", "cannot say": "#8b929b"}
+
+
+@dataclass(frozen=True, repr=False)
+class Verdict:
+    """What is concluded from a run, and why.
+
+    Attributes
+    ----------
+    status : str
+        "converged", "not converged" or "cannot say".
+    reasons : tuple of str
+        What was found, as sentences.
+    advice : tuple of str
+        What to do, as sentences; empty where nothing is to be done.
+    """
+
+    status: str
+    reasons: tuple[str, ...]
+    advice: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"Verdict: {self.status}. {' '.join(self.reasons)}"]
+        if self.advice:
+            lines.append(f"What to do: {' '.join(self.advice)}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        badge = (
+            f'<b style="color:{_COLORS[self.status]}">{html.escape(self.status.capitalize())}.</b>'
+        )
+        text = html.escape(" ".join(self.reasons))
+        todo = f"<br><b>What to do:</b> {html.escape(' '.join(self.advice))}" if self.advice else ""
+        return f"<p>{badge} {text}{todo}</p>"
+
+
+def judge_chains(
+    parts: Mapping[str, pd.DataFrame],
+    groups: Mapping[str, Summary],
+    attributes: Mapping[Hashable, Any],
+    *,
+    chains: int,
+    draws: int,
+    drifts: Callable[[list[str]], bool],
+) -> Verdict:
+    """Come to a verdict from what was measured: a table and a summary of each group.
+
+    `drifts` tells of some groups whether later draws agree where all draws do not.
+    """
+    if "pareto_k" in attributes:
+        return _of_approximation(attributes)
+    if draws < 4:
+        reason = f"{draws} draws of each chain are too few to measure anything."
+        return Verdict("not converged", (reason,), (_more(attributes, draws, 1000),))
+    failed = [name for name, group in groups.items() if not group.passed]
+    divergent = int(attributes.get("divergences", 0))
+    apart = [f"{divergent:,} of {chains * draws:,} draws were divergent."] if divergent else []
+    if failed:
+        found = [_found(name, groups[name], parts[name]) for name in failed]
+        if draws < FEW_DRAWS:
+            found.insert(0, f"{draws} draws of each chain say little of how well they mix.")
+        advice = _advice(
+            {name: parts[name] for name in failed}, attributes, draws, lambda: drifts(failed)
+        )
+        if chains == 1:
+            advice.append("Run at least two chains, better four.")
+        if divergent:
+            advice.append("Divergences call for a larger target_accept.")
+        return Verdict("not converged", (*found, *apart), tuple(advice))
+    if chains == 1:
+        reason = "One chain agrees with itself, which is no evidence that others would."
+        return Verdict("cannot say", (reason, *apart), ("Run at least two chains, better four.",))
+    return Verdict("converged", (_all_well(groups, parts, chains, draws), *apart))
+
+
+def _advice(
+    failed: Mapping[str, pd.DataFrame],
+    attributes: Mapping[Hashable, Any],
+    draws: int,
+    drifts: Callable[[], bool],
+) -> list[str]:
+    if draws < FEW_DRAWS:
+        return [_more(attributes, draws, 1000)]
+    if drifts():
+        tune = _round_up(int(attributes["tune"]) + draws // 2)
+        drift = "The second halves of the chains agree: the first still drift."
+        return [f"{drift} Give a larger tune, such as tune={tune:,}."]
+    advice = [_more(attributes, draws, _needed(failed, draws))]
+    if set(failed) == {"singular_value"}:
+        advice.append("Or fewer factors: the weakest are hardly told apart by these ratings.")
+    return advice
+
+
+def _of_approximation(attributes: Mapping[Hashable, Any]) -> Verdict:
+    # Independent draws agree with each other, whatever they are drawn from.
+    k, settled = float(attributes["pareto_k"]), bool(attributes["converged"])
+    has = "has settled" if settled else "has not settled"
+    told = f"ADVI {has}; its draws are independent, so that R-hat says nothing of it."
+    if k >= TRUSTED_K:
+        found = f"Pareto k is {k:.2f}, not below {TRUSTED_K}: it is not the posterior."
+        advice = "Use method='gibbs' where intervals matter."
+        return Verdict("not converged", (told, found), (advice,))
+    found = f"Pareto k is {k:.2f}, below {TRUSTED_K}: weights could mend it."
+    if settled:
+        return Verdict("converged", (told, found))
+    advice = "Give a larger max_iter, or use method='gibbs'."
+    return Verdict("not converged", (told, found), (advice,))
+
+
+def _all_well(
+    groups: Mapping[str, Summary], parts: Mapping[str, pd.DataFrame], chains: int, draws: int
+) -> str:
+    moving = {name: group for name, group in groups.items() if group.quantities}
+    slow = min(moving, key=lambda name: moving[name].ess_bulk)
+    least = str(parts[slow]["ess_bulk"].idxmin())
+    text = (
+        f"{chains} chains of {draws:,} draws agree in all "
+        f"{sum(group.quantities for group in moving.values()):,} quantities that were looked at: "
+        f"the largest R-hat is {max(group.r_hat for group in moving.values()):.3f}, the least bulk "
+        f"ESS {moving[slow].ess_bulk:,.0f} ({NAMES[slow] if least == slow else least})."
+    )
+    if "probe" in groups:
+        probe = groups["probe"]
+        text += (
+            f" {probe.share:.1%} of {probe.quantities:,} probe cells have R-hat < "
+            f"{LIMITS['usual'].r_hat}, the largest {probe.r_hat:.3f}."
+        )
+    return text
+
+
+def _found(name: str, group: Summary, part: pd.DataFrame) -> str:
+    limits = LIMITS.get(name, LIMITS["usual"])
+    members = part[part["sd"] > 0]
+    if members["r_hat"].isna().any():
+        return f"R-hat of {NAMES[name]} could not be measured."
+    alone = group.quantities == 1
+    where = "" if alone else f" ({members['r_hat'].idxmax()})"
+    parts = []
+    if not alone and group.share < limits.share:
+        parts.append(f"{group.share:.1%} have R-hat < {limits.r_hat}")
+    asked = limits.r_hat if alone else limits.most
+    if group.r_hat >= asked or parts:
+        parts.append(f"R-hat is up to {group.r_hat:.3f}{where}, asked is below {asked:g}")
+    ess = min(group.ess_bulk, group.ess_tail)
+    if ess < limits.ess:
+        parts.append(f"the effective sample size is down to {ess:,.0f} of {limits.ess:,.0f}")
+    elif group.mcse_sd > limits.mcse_sd:
+        parts.append(f"the Monte Carlo error is {group.mcse_sd:.3f} sd, over {limits.mcse_sd}")
+    text = f"{NAMES[name]}: {', '.join(parts)}."
+    return text[0].upper() + text[1:]
+
+
+def _needed(failed: Mapping[str, pd.DataFrame], draws: int) -> int:
+    # Both R-hat - 1 and the variance of a mean fall as one over the number of draws.
+    factor = 1.2
+    for name, members in failed.items():
+        part, limits = members[members["sd"] > 0], LIMITS.get(name, LIMITS["usual"])
+        asked = limits.r_hat if len(part) == 1 else limits.most
+        factor = max(
+            factor,
+            1.2 * limits.ess / part[["ess_bulk", "ess_tail"]].min().min(),
+            1.2 * (part["r_hat"].max() - 1) / (asked - 1),
+            1.2 * (part["mcse_sd"].max() / limits.mcse_sd) ** 2,
+        )
+    return math.ceil(factor * draws)
+
+
+def _more(attributes: Mapping[Hashable, Any], draws: int, needed: int) -> str:
+    if needed > 20 * draws and draws >= FEW_DRAWS:
+        return "The chains are far apart: look at their traces, and give a larger tune and draws."
+    tune = int(attributes.get("tune", 0))
+    longer = f" and tune={max(500, tune):,}" if tune < 500 else ""
+    return f"Give more draws, some draws={_round_up(needed):,}{longer}."
+
+
+def _round_up(number: int) -> int:
+    unit = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // unit) * unit
