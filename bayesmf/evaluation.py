@@ -172,7 +172,7 @@ def compare(
     }
     for name, model in models.items():
         pairs = pairs_of[name]
-        _warn_if_seen(name, model.ratings, pairs)
+        warn_if_seen(name, model.ratings, pairs)
         means = model.cell_means(pairs)
         rows[name], interval = judge(model, pairs, means, clip=clip, draws=draws)
         cells |= {
@@ -225,7 +225,8 @@ def _test_line(test: object, pairs: Pairs, *, clip: bool, draws: int) -> str:
     )
 
 
-def _warn_if_seen(name: str, ratings: Ratings, pairs: Pairs) -> None:
+def warn_if_seen(name: str, ratings: Ratings, pairs: Pairs) -> None:
+    """Warn the caller's caller of test cells that a model was trained on."""
     known = (pairs.users >= 0) & (pairs.items >= 0)
     trained = ratings.users.astype(np.int64) * ratings.n_items + ratings.items
     asked = pairs.users[known].astype(np.int64) * ratings.n_items + pairs.items[known]

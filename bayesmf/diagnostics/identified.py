@@ -40,11 +40,16 @@ _INSTEAD = {
 }  # fmt: skip
 
 
-class Judged(Protocol):
-    """What this room needs of a posterior."""
+class Kept(Protocol):
+    """Draws, and what they are of."""
 
     data: xr.DataTree
     ratings: Ratings
+
+
+class Judged(Kept, Protocol):
+    """What this room needs of a posterior."""
+
     model: BPMF
     cores: int
 
@@ -56,7 +61,7 @@ class Group(NamedTuple):
     labels: tuple[str, ...]
 
 
-def check_identified(names: object, function: str) -> tuple[str, ...]:
+def check_identified(names: object, function: str, argument: str = "var_names") -> tuple[str, ...]:
     """Return names of identified quantities, all of them for None; refuse the others.
 
     Raises
@@ -70,7 +75,7 @@ def check_identified(names: object, function: str) -> tuple[str, ...]:
         return IDENTIFIED
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, (list, tuple)) or not all(isinstance(one, str) for one in listed):
-        fail("var_names", function, "None, a name or a list of names", names, TypeError)
+        fail(argument, function, "None, a name or a list of names", names, TypeError)
     chosen: Iterable[str] = listed
     for name in chosen:
         if name in REFUSED:
@@ -81,13 +86,13 @@ def check_identified(names: object, function: str) -> tuple[str, ...]:
             )
             raise ValueError(message)
         if name not in IDENTIFIED:
-            fail("var_names", function, f"among {', '.join(IDENTIFIED)}", name)
+            fail(argument, function, f"among {', '.join(IDENTIFIED)}", name)
     if not listed:
-        fail("var_names", function, "at least one name", names)
+        fail(argument, function, "at least one name", names)
     return tuple(dict.fromkeys(chosen))
 
 
-def identified_groups(posterior: Judged, names: tuple[str, ...] = IDENTIFIED) -> dict[str, Group]:
+def identified_groups(posterior: Kept, names: tuple[str, ...] = IDENTIFIED) -> dict[str, Group]:
     """Draws of identified quantities by name, those that the model has."""
     kept = posterior.data["posterior"]
     found = {}
@@ -102,7 +107,7 @@ def identified_groups(posterior: Judged, names: tuple[str, ...] = IDENTIFIED) ->
     return found
 
 
-def interaction_sd(posterior: Judged) -> np.ndarray:
+def interaction_sd(posterior: Kept) -> np.ndarray:
     """Standard deviation (chain, draw) of the interaction over all cells, rated or not."""
     values = posterior.data["posterior"]["singular_value"].to_numpy()
     cells = posterior.ratings.n_users * posterior.ratings.n_items
@@ -110,7 +115,7 @@ def interaction_sd(posterior: Judged) -> np.ndarray:
     return found
 
 
-def labels(posterior: Judged, name: str) -> tuple[str, ...]:
+def labels(posterior: Kept, name: str) -> tuple[str, ...]:
     """Each member of a group by the ids of its rows."""
     kept, constant = posterior.data["posterior"], posterior.data["constant_data"]
     if name == "probe":

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
-from scipy.special import ndtri
 
+from bayesmf.diagnostics.by_count import count_bins, count_table, row_counts
 from bayesmf.plots.style import accent, contrast, grid, ink, key, looks, prepare, styled
 from bayesmf.validation import check_choice, check_integer
 
@@ -22,35 +21,6 @@ if TYPE_CHECKING:
     from bayesmf.evaluation import Comparison
     from bayesmf.plots.style import Sampled
     from bayesmf.ratings import Ratings
-
-MIN_CELLS = 50
-"""Bins with fewer test cells join their neighbour: an RMSE of ten errors is mostly luck."""
-
-
-def row_counts(cells: pd.DataFrame, ratings: Ratings, by: str) -> np.ndarray:
-    """Training ratings (n_cells,) of each test cell's user or item, 0 where it is unknown."""
-    ids, side = (
-        (ratings.item_ids, ratings.by_item) if by == "item" else (ratings.user_ids, ratings.by_user)
-    )
-    counts = np.append(np.diff(side.indptr), 0)  # code -1, an unknown row, finds this zero
-    found: np.ndarray = counts[ids.get_indexer(pd.Index(cells["test", by]))]
-    return found
-
-
-def count_bins(counts: np.ndarray, min_cells: int = MIN_CELLS) -> list[np.ndarray]:
-    """Positions of the cells in each bin: counts 0, 1, 2-3, 4-7 and so on, small bins joined."""
-    powers = np.where(counts > 0, np.floor(np.log2(np.maximum(counts, 1))) + 1, 0)
-    bins: list[np.ndarray] = []
-    for power in np.unique(powers):
-        new = np.flatnonzero(powers == power)
-        # Zero stays by itself: a row that was never seen is another case than a rare one.
-        if bins and (len(bins[-1]) < min_cells and counts[bins[-1]].max() > 0):
-            bins[-1] = np.concatenate([bins[-1], new])
-        else:
-            bins.append(new)
-    if len(bins) > 1 and len(bins[-1]) < min_cells and counts[bins[-2]].max() > 0:
-        bins[-2:] = [np.concatenate(bins[-2:])]
-    return bins
 
 
 @styled
@@ -114,7 +84,7 @@ def plot_uncertainty(
     at = [counts[part].mean() for part in bins]
     medians = [np.median(sd[part]) for part in bins]
     ax.plot(at, medians, color=contrast(), marker="o", ms=5, label="median")
-    _count_axis(ax, counts, by)
+    count_axis(ax, counts, by)
     ax.set_ylim(bottom=0)
     few, many = (f"{medians[end]:.2f} at {at[end]:,.0f}" for end in (0, -1))
     ax.set(ylabel="posterior sd (rating)", title=f"Sd {few} ratings, {many}")
@@ -165,29 +135,21 @@ def plot_error_by_count(
     ['bias, promised', 'bias, measured']
     """
     function = "plot_error_by_count"
-    check_choice(by, "by", function, ("item", "user"))
-    chosen = _chosen(comparison, models, function)
+    table = count_table(comparison, ratings, by, models, function)
     ax = prepare(ax)
-    cells = comparison.cells
-    counts = row_counts(cells, ratings, by)
-    bins = count_bins(counts)
-    at = [counts[part].mean() for part in bins]
-    truth = cells["test", "rating"].to_numpy(np.float64)
     every, keys = looks(comparison.table.index), []
-    for name in chosen:
-        look = every[name]
-        squared = (cells[name, "mean"].to_numpy() - truth) ** 2
-        half = (cells[name, "upper"] - cells[name, "lower"]).to_numpy() / 2
-        promised = (half / ndtri(0.95)) ** 2
-        line = [np.sqrt(promised[part].mean()) for part in bins]
-        dots = [np.sqrt(squared[part].mean()) for part in bins]
-        ax.plot(at, line, color=look.color, ls=look.dashes, label=f"{name}, promised")
+    for name, found in table.groupby("model", sort=False):
+        look = every[str(name)]
         ax.plot(
-            at, dots, color=look.color, ls="none", marker=look.marker, ms=6,
-            label=f"{name}, measured",
+            found["ratings"], found["promised"], color=look.color, ls=look.dashes,
+            label=f"{name}, promised",
         )  # fmt: skip
-        keys.append(key(name, look))
-    _count_axis(ax, counts, by)
+        ax.plot(
+            found["ratings"], found["RMSE"], color=look.color, ls="none", marker=look.marker,
+            ms=6, label=f"{name}, measured",
+        )  # fmt: skip
+        keys.append(key(str(name), look))
+    count_axis(ax, row_counts(comparison.cells, ratings, by), by)
     ax.set(ylabel="error (rating)", title="Measured (markers), promised (lines)")
     # One entry a model: the title says what lines and markers are.
     ax.legend(handles=keys)
@@ -235,27 +197,18 @@ def plot_coverage_by_count(
     'coverage of 90% intervals'
     """
     function = "plot_coverage_by_count"
-    check_choice(by, "by", function, ("item", "user"))
-    chosen = _chosen(comparison, models, function)
+    table = count_table(comparison, ratings, by, models, function)
     ax = prepare(ax)
-    cells = comparison.cells
-    counts = row_counts(cells, ratings, by)
-    bins = count_bins(counts)
-    at = [counts[part].mean() for part in bins]
-    truth = cells["test", "rating"].to_numpy()
     ax.axhline(0.9, color=ink(), lw=1, alpha=0.55, label="as promised")
     every = looks(comparison.table.index)
-    for name in chosen:
-        look = every[name]
-        lower, upper = (cells[name, end].to_numpy() for end in ("lower", "upper"))
-        inside = (lower <= truth) & (truth <= upper)
-        share = np.array([inside[part].mean() for part in bins])
-        error = np.sqrt(share * (1 - share) / [len(part) for part in bins])
+    for name, found in table.groupby("model", sort=False):
+        look = every[str(name)]
+        at, share, error = (found[x].to_numpy() for x in ("ratings", "coverage", "standard_error"))
         ax.plot(
-            at, share, color=look.color, ls=look.dashes, marker=look.marker, ms=6, label=name
+            at, share, color=look.color, ls=look.dashes, marker=look.marker, ms=6, label=str(name)
         )  # fmt: skip
         ax.vlines(at, share - error, share + error, color=look.color, lw=1.2, alpha=0.7)
-    _count_axis(ax, counts, by)
+    count_axis(ax, row_counts(comparison.cells, ratings, by), by)
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     ax.set(
         ylabel="coverage of 90% intervals",
@@ -265,14 +218,8 @@ def plot_coverage_by_count(
     return ax
 
 
-def _chosen(comparison: Comparison, models: Sequence[str] | None, function: str) -> list[str]:
-    names = [str(name) for name in comparison.table.index]
-    if models is None:
-        return names
-    return [check_choice(name, "models", function, names) for name in models]
-
-
-def _count_axis(ax: Axes, counts: np.ndarray, by: str) -> None:
+def count_axis(ax: Axes, counts: np.ndarray, by: str) -> None:
+    """Lay out the axis of training ratings, and the grid."""
     # log(1 + count): rare and popular rows side by side, and room for those never seen.
     ax.set_xscale("function", functions=(np.log1p, np.expm1))
     top = counts.max()

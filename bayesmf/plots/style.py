@@ -101,12 +101,16 @@ def style(*, dark: bool = False) -> Iterator[None]:
         yield
 
 
-def styled[**P](draw: Callable[P, Axes]) -> Callable[P, Axes]:
-    """Let a figure function draw in this look, on white, when it is given no axes of its own."""
+def styled[**P, R](draw: Callable[P, R]) -> Callable[P, R]:
+    """Let a figure function draw in this look, on white, unless it is given axes of the caller's.
+
+    Inside `style` it draws in what is set there.
+    """
 
     @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Axes:
-        if kwargs.get("ax") is not None:
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = kwargs.get("ax") is not None or kwargs.get("axes") is not None
+        if given or _cycle() in (_CYCLE, _DARK_CYCLE):
             return draw(*args, **kwargs)
         with style(), mpl.rc_context({"figure.facecolor": "white", "savefig.facecolor": "white"}):
             return draw(*args, **kwargs)
@@ -135,8 +139,11 @@ def key(name: str, look: Look) -> Line2D:
 
 def palette() -> list[str]:
     """Colours of models: the style's where one is set, else Okabe and Ito's for a light page."""
-    colors: list[str] = mpl.rcParams["axes.prop_cycle"].by_key().get("color", [])
-    return colors if tuple(colors) == _DARK_CYCLE else list(_CYCLE)
+    return list(_DARK_CYCLE if _cycle() == _DARK_CYCLE else _CYCLE)
+
+
+def _cycle() -> tuple[str, ...]:
+    return tuple(mpl.rcParams["axes.prop_cycle"].by_key().get("color", []))
 
 
 def accent() -> str:
