@@ -6,7 +6,7 @@
     plots.plot_uncertainty(posterior, comparison)
     plots.plot_error_by_count(comparison, posterior.ratings)
     plots.plot_coverage_by_count(comparison, posterior.ratings)
-    plots.plot_rhat(posterior)
+    plots.plot_rhat(posterior.diagnose())
     plots.plot_noise_trace(posterior)
     plots.plot_loss(als)
     plots.plot_trace(posterior)
@@ -29,7 +29,7 @@ from __future__ import annotations
 from bayesmf.plots.calibration import coverage_curve, plot_calibration
 from bayesmf.plots.cells import plot_als_against_bpmf, plot_cell, plot_recommendations
 from bayesmf.plots.checks import plot_pit, plot_ratings_check, plot_residuals, plot_rows_check
-from bayesmf.plots.convergence import plot_loss, plot_noise_trace, plot_rhat, probe_rhat
+from bayesmf.plots.convergence import plot_loss, plot_noise_trace, plot_rhat
 from bayesmf.plots.counts import plot_coverage_by_count, plot_error_by_count, plot_uncertainty
 from bayesmf.plots.predictions import plot_intervals
 from bayesmf.plots.style import style
@@ -55,6 +55,5 @@ __all__ = [
     "plot_rows_check",
     "plot_trace",
     "plot_uncertainty",
-    "probe_rhat",
     "style",
 ]

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from bayesmf.diagnostics.verdict import LIMITS
 from bayesmf.plots.style import accent, contrast, grid, ink, palette, prepare, styled
+from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from bayesmf.diagnostics.convergence import Diagnostics
     from bayesmf.plots.style import Sampled
 
 MAX_POINTS = 400
-RHAT_LIMIT = 1.01
-"""Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16(2), section 4."""
+RHAT_LIMIT = LIMITS["usual"].r_hat
 
 
 class Descended(Protocol):
@@ -25,56 +27,25 @@ class Descended(Protocol):
     loss_steps: ClassVar[tuple[str, str, int]]
 
 
-def probe_rhat(posterior: Sampled) -> np.ndarray:
-    """R-hat of each probe cell (n_probes,): rank-normalised and split, by ArviZ.
-
-    Parameters
-    ----------
-    posterior : Posterior
-
-    Returns
-    -------
-    ndarray
-        NaN where the chains are too few or too short to say, and of ADVI, whose draws are
-        independent: they agree with each other, whatever they are drawn from.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> from bayesmf import plots
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> plots.probe_rhat(post).shape
-    (500,)
-    """
-    import arviz  # noqa: PLC0415 - takes seconds to import, and only this figure needs it
-
-    draws = posterior.data["posterior"]["probe"]
-    too_few = min(draws.sizes["chain"], draws.sizes["draw"] / 4) < 1
-    if too_few or "pareto_k" in posterior.data.attrs:
-        return np.full(draws.sizes["cell"], np.nan)
-    found: np.ndarray = arviz.rhat(draws.to_dataset())["probe"].to_numpy()
-    return found
-
-
 @styled
-def plot_rhat(
-    posterior: Sampled, *, rhat: np.ndarray | None = None, ax: Axes | None = None
-) -> Axes:
+def plot_rhat(diagnostics: Diagnostics, *, ax: Axes | None = None) -> Axes:
     """R-hat of the probe cells, as a histogram beside the limit of 1.01.
 
     Parameters
     ----------
-    posterior : Posterior
-    rhat : ndarray, optional
-        What `probe_rhat` gave, to save the time.
+    diagnostics : Diagnostics
+        What `Posterior.diagnose` gave.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     matplotlib Axes
 
+    Raises
+    ------
+    ValueError
+        If probe cells were not among what was diagnosed.
+
     Examples
     --------
     >>> import bayesmf
@@ -82,21 +53,25 @@ def plot_rhat(
     >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
     >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
     ...                         progressbar=False)
-    >>> plots.plot_rhat(post).get_xlabel()
+    >>> plots.plot_rhat(post.diagnose()).get_xlabel()
     'R-hat'
     """
-    values = probe_rhat(posterior) if rhat is None else rhat
+    groups = diagnostics.groups.index.tolist()
+    if "probe" not in groups:
+        must = "of a posterior whose probe cells were diagnosed"
+        fail("diagnostics", "plot_rhat", must, Described(f"those of {', '.join(groups)}"))
+    values = diagnostics.table.loc["probe"]["r_hat"].to_numpy()
     values = values[np.isfinite(values)]
     ax = prepare(ax)
     top = max(RHAT_LIMIT * 1.002, values.max(initial=1.0))
     low = min(0.9995, values.min(initial=1.0))
     ax.hist(values, bins=np.linspace(low, top, 31).tolist(), color=accent(), alpha=0.85)
-    ax.axvline(RHAT_LIMIT, color=contrast(), ls="--", lw=1.5, label="limit 1.01")
+    ax.axvline(RHAT_LIMIT, color=contrast(), ls="--", lw=1.5, label=f"limit {RHAT_LIMIT}")
     share = (values < RHAT_LIMIT).mean() if len(values) else float("nan")
     ax.set(
         xlabel="R-hat",
         ylabel="probe cells",
-        title=f"R-hat: {share:.1%} of {len(values)} probe cells below 1.01",
+        title=f"R-hat: {share:.1%} of {len(values)} probe cells below {RHAT_LIMIT}",
     )
     ax.locator_params(axis="x", nbins=6)
     grid(ax)

@@ -1,7 +1,1 @@
-"""The page: a comparison, its figures and some recommendations in one HTML file."""
-
-from __future__ import annotations
-
-from bayesmf.report.page import write_comparison_page
-
-__all__ = ["write_comparison_page"]
+"""The report: a posterior, what it is worth and what it recommends, in one HTML file."""

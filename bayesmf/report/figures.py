@@ -14,9 +14,12 @@ from bayesmf import plots
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy as np
     from matplotlib.axes import Axes
 
+    from bayesmf.diagnostics.aligned import Alignment
+    from bayesmf.diagnostics.convergence import Diagnostics
+    from bayesmf.diagnostics.criticism import PredictiveCheck
+    from bayesmf.diagnostics.pit import PIT
     from bayesmf.evaluation import Comparison, Predictor
     from bayesmf.plots.style import Sampled
 
@@ -48,61 +51,124 @@ def figure_html(draw: Callable[[Axes], object], caption: str, alt: str) -> str:
 
 
 def honesty_figures(
-    comparison: Comparison, posterior: Sampled, models: Mapping[str, Predictor] | None
+    comparison: Comparison, posterior: Sampled, models: Mapping[str, Predictor], pit: PIT
 ) -> str:
-    """Calibration over all levels, and of the 90% intervals by number of ratings."""
-    return figure_html(
-        lambda ax: plots.plot_calibration(comparison, models=models, difference=True, ax=ax),
-        "Measured less nominal coverage of every interval: above the line intervals hold more "
-        "ratings than they promise, below it fewer (grey: what chance alone would do).",
-        "Calibration of each model's intervals",
-    ) + figure_html(
-        lambda ax: plots.plot_coverage_by_count(comparison, posterior.ratings, ax=ax),
-        "Coverage of the 90% intervals where an item has few training ratings (left) and many "
-        "(right), with one standard error: one sd for all cells tends to be too small on the left "
-        "and too large on the right.",
-        "Coverage of 90% intervals by number of training ratings of the item",
-    )
-
-
-def prediction_figures(comparison: Comparison, posterior: Sampled, name: str) -> str:
-    """Intervals of some cells; uncertainty and error by number of ratings."""
+    """Calibration over all levels, the PIT, and coverage of 90% intervals by number of ratings."""
     return "".join(
         [
             figure_html(
-                lambda ax: plots.plot_intervals(comparison, name, ax=ax),
-                "Test ratings drawn at random, each with its predicted mean and 90% interval; "
-                "about one in ten should fall outside.",
-                f"90% intervals of {name} for some test ratings",
+                lambda ax: plots.plot_calibration(
+                    comparison, models=models, difference=True, ax=ax
+                ),
+                "Measured less nominal coverage of every interval: above the line intervals hold "
+                "more ratings than they promise, below it fewer (grey: what chance alone would do).",
+                "Calibration of each model's intervals",
             ),
             figure_html(
-                lambda ax: plots.plot_uncertainty(posterior, comparison, ax=ax),
-                "How unsure the posterior is of the expected rating of each test cell; it should "
-                "shrink as an item gets ratings.",
-                "Posterior sd by number of training ratings of the item",
+                lambda ax: plots.plot_pit(pit, ax=ax),
+                "Where test ratings fall in their predictive distributions: flat within the band "
+                "if these are right, a U if they are too narrow, a hump if they are too wide.",
+                "Histogram of the probability integral transform of test ratings",
             ),
-            *(
-                figure_html(
-                    lambda ax, by=by: plots.plot_error_by_count(  # type: ignore[misc]
-                        comparison, posterior.ratings, by=by, ax=ax
-                    ),
-                    f"RMSE by number of training ratings of the {by} (markers) and the error that "
-                    "the intervals promise (lines): near each other, they can be trusted.",
-                    f"Measured and promised error by number of training ratings of the {by}",
-                )
-                for by in ("item", "user")
+            figure_html(
+                lambda ax: plots.plot_coverage_by_count(comparison, posterior.ratings, ax=ax),
+                "Coverage of the 90% intervals where an item has few training ratings (left) and "
+                "many (right), with one standard error: one sd for all cells tends to be too small "
+                "on the left and too large on the right.",
+                "Coverage of 90% intervals by number of training ratings of the item",
             ),
         ]
     )
 
 
+def prediction_figures(comparison: Comparison, posterior: Sampled, name: str) -> str:
+    """Intervals of some cells; uncertainty and error by number of ratings."""
+    shown = [
+        figure_html(
+            lambda ax: plots.plot_intervals(comparison, name, ax=ax),
+            "Test ratings drawn at random, each with its predicted mean and 90% interval; "
+            "about one in ten should fall outside.",
+            f"90% intervals of {name} for some test ratings",
+        ),
+        figure_html(
+            lambda ax: plots.plot_uncertainty(posterior, comparison, ax=ax),
+            "How unsure the posterior is of the expected rating of each test cell; it should "
+            "shrink as an item gets ratings.",
+            "Posterior sd by number of training ratings of the item",
+        ),
+    ]
+    for by in ("item", "user"):
+        shown.append(
+            figure_html(
+                lambda ax, by=by: plots.plot_error_by_count(  # type: ignore[misc]
+                    comparison, posterior.ratings, by=by, ax=ax
+                ),
+                f"RMSE by number of training ratings of the {by} (markers) and the error that "
+                "the intervals promise (lines): near each other, they can be trusted.",
+                f"Measured and promised error by number of training ratings of the {by}",
+            )
+        )
+    return "".join(shown)
+
+
+def criticism_figures(check: PredictiveCheck) -> str:
+    """Observed ratings against ratings that the model makes up."""
+    return "".join(
+        [
+            figure_html(
+                lambda ax: plots.plot_ratings_check(check, ax=ax),
+                "Observed ratings (bars) and ratings made up by the fitted model, with 90% "
+                "intervals over its draws.",
+                "Observed and replicated distribution of ratings",
+            ),
+            figure_html(
+                lambda ax: plots.plot_rows_check(check, of="user_sd", ax=ax),
+                "How much the ratings of one user scatter, over all users: apart from the band, "
+                "users differ in another way than the model says.",
+                "Observed and replicated distribution of users' sds",
+            ),
+        ]
+    )
+
+
+def factor_figures(
+    posterior: Sampled, alignment: Alignment, titles: Mapping[Any, str]
+) -> str:
+    """How many factors carry something, which items load on the first two, and shrinkage."""
+    shown = [
+        figure_html(
+            lambda ax: plots.plot_scree(posterior, ax=ax),
+            "Singular values of the interaction with 90% intervals.",
+            "Singular values of the interaction",
+        )
+    ]
+    if alignment.n_factors > 1:
+        shown.append(
+            figure_html(
+                lambda ax: plots.plot_factor_map(alignment, titles=titles, ax=ax),
+                "Items by their loadings on the first two factors; the named ones are the most "
+                "extreme, with their uncertainty.",
+                "Map of items on two factors",
+            )
+        )
+    shown.append(
+        figure_html(
+            lambda ax: plots.plot_shrinkage(posterior, ax=ax),
+            "How far users' tastes stand out, by their number of ratings: with few ratings the "
+            "posterior says little and stays near the mean.",
+            "Strength of users' tastes by number of training ratings",
+        )
+    )
+    return "".join(shown)
+
+
 def fitting_figures(
-    posterior: Sampled, rhat: np.ndarray, models: Mapping[str, Predictor] | None
+    posterior: Sampled, diagnostics: Diagnostics, models: Mapping[str, Predictor]
 ) -> str:
     """R-hat, the trace of the noise, and the loss of the first factor model by ALS."""
     shown = [
         figure_html(
-            lambda ax: plots.plot_rhat(posterior, rhat=rhat, ax=ax),
+            lambda ax: plots.plot_rhat(diagnostics, ax=ax),
             "R-hat of cells spread over popular and rare users and items, at 1 where all chains "
             "tell the same.",
             "Histogram of R-hat",
@@ -114,7 +180,7 @@ def fitting_figures(
             "Trace of the noise sd",
         ),
     ]
-    named: dict[str, Any] = dict(models or {})
+    named: dict[str, Any] = dict(models)
     # A bias-only loss falls in two steps: there is nothing to see.
     fitted = [one for one in named.values() if hasattr(one, "loss") and one.n_factors > 0]
     if fitted:

@@ -1,44 +1,69 @@
-"""One page about a comparison: data, table, figures, recommendations, and how to read them."""
+"""One page about a posterior: its verdict first, then what it was fitted to and what it is worth."""
 
 from __future__ import annotations
 
-import html
 import os
 import secrets
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
 
-from bayesmf.evaluation import TRUSTED_K
-from bayesmf.plots import probe_rhat
-from bayesmf.plots.convergence import RHAT_LIMIT
+from bayesmf.diagnostics.alignment import align
+from bayesmf.diagnostics.convergence import Diagnostics
+from bayesmf.diagnostics.criticism import check_predictive
+from bayesmf.diagnostics.pit import pit
+from bayesmf.evaluation import compare
 from bayesmf.plots.style import Sampled
-from bayesmf.report.figures import fitting_figures, honesty_figures, prediction_figures
+from bayesmf.report.figures import (
+    criticism_figures,
+    factor_figures,
+    fitting_figures,
+    honesty_figures,
+    prediction_figures,
+)
+from bayesmf.report.settings import call_text, versions
 from bayesmf.report.tables import (
     comparison_html,
     facts_html,
+    groups_html,
     meanings_html,
     rated_highest,
     recommendations_html,
     title_of,
 )
-from bayesmf.validation import Described, check_integer, fail
+from bayesmf.validation import check_integer, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
-
-    import pandas as pd
-
+    from bayesmf.diagnostics.aligned import Alignment
     from bayesmf.evaluation import Comparison, Predictor
+    from bayesmf.model import BPMF
     from bayesmf.ratings import Ratings
 
+REPLICATES = 60
+"""Draws from which ratings are made up for the predictive check."""
+ON_EACH_END = 4
+"""Items that are named on each end of a factor."""
+STATUS = {
+    "converged": "The run has converged.",
+    "not converged": "The run has not converged: read what follows with care.",
+    "cannot say": "Whether the run has converged cannot be said.",
+}
 
-class Recommending(Sampled, Protocol):
+
+class Reported(Sampled, Protocol):
     """What a page needs of a posterior."""
+
+    model: BPMF
+    cores: int
+
+    def diagnose(self) -> Diagnostics:
+        """Judge convergence."""
 
     def recommend(
         self, users: object = ..., n: int = ..., *, prob: float = ..., kind: str = ...
@@ -46,134 +71,129 @@ class Recommending(Sampled, Protocol):
         """Best items for some users."""
 
 
-def write_comparison_page(
+class Judgement(NamedTuple):
+    """Models on held-out ratings: the comparison, which of its models the page is about, its PIT."""
+
+    comparison: Comparison
+    models: Mapping[str, Predictor]
+    name: str
+
+
+def write_report(
     path: str | os.PathLike[str],
-    comparison: Comparison,
-    posterior: Recommending,
+    posterior: Reported,
+    judged: Judgement | None,
     *,
-    models: Mapping[str, Predictor] | None = None,
-    name: str = "ratings",
-    about: str = "",
-    titles: Mapping[object, object] | pd.Series | None = None,
-    user: object = None,
-    n: int = 10,
+    name: str,
+    about: str,
+    titles: Mapping[Any, str],
+    users: list[Any],
+    n: int,
 ) -> Path:
-    """Write one self-contained HTML page about a comparison.
-
-    The page needs neither network nor other files, follows the reader's light or dark scheme, and
-    appears under its name only when it is complete.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Where to write; a file that is there is replaced.
-    comparison : Comparison
-        What `compare` gave.
-    posterior : Posterior
-        The compared model whose uncertainty, convergence and recommendations are shown.
-    models : mapping of str to results, optional
-        The models that were compared; with them calibration is drawn at every level and the loss
-        of alternating least squares is shown.
-    name : str, default "ratings"
-        What the data are called, in the title.
-    about : str, optional
-        A sentence or two about the data.
-    titles : mapping or Series, optional
-        Titles by item id; an item without one is shown by its id.
-    user : id, optional
-        Whom to recommend to; by default the user with the median number of training ratings.
-    n : int, default 10
-        Number of recommendations.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    TypeError
-        If `posterior` is not a posterior.
-
-    Examples
-    --------
-    >>> import tempfile, pathlib, bayesmf
-    >>> from bayesmf.report import write_comparison_page
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> train, test = bayesmf.train_test_split(ratings, test_size=0.2, random_seed=1)
-    >>> post = bayesmf.fit_bpmf(train, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> comparison = bayesmf.compare({"BPMF": post}, test)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     page = write_comparison_page(pathlib.Path(folder, "page.html"), comparison, post)
-    ...     page.name
-    'page.html'
-    """
-    function = "write_comparison_page"
+    """Write the page under its name when it is complete; `Posterior.report` documents it."""
     target = Path(path)
-    if not target.parent.is_dir():
-        must = "a file in a folder that exists"
-        fail("path", function, must, str(path), FileNotFoundError)
-    if not hasattr(posterior, "recommend") or not hasattr(posterior, "data"):
-        must = "a Posterior, such as fit_bpmf gives"
-        fail("posterior", function, must, Described(type(posterior).__name__), TypeError)
-    n = check_integer(n, "n", function, minimum=1)
-    ratings = posterior.ratings
-    called: Mapping[object, object] = {} if titles is None else dict(titles.items())
-    shown = _name_of(posterior, comparison, models)
-    user = median_user(ratings) if user is None else user
-    best = posterior.recommend(user, n, kind="latent")
-    rhat = probe_rhat(posterior)
+    diagnostics, ratings = posterior.diagnose(), posterior.ratings
+    verdict = diagnostics.verdict
+    check = check_predictive(posterior, draws=REPLICATES, random_seed=0)
     noise = float((1 / np.sqrt(posterior.data["posterior"]["alpha"].to_numpy())).mean())
-    lines = (f'<p class="protocol">{_text(line)}</p>' for line in comparison.protocol.split("\n"))
-    page = Template(files("bayesmf.report").joinpath("page.html").read_text("utf-8")).substitute(
-        title=_text(f"Bayesian matrix factorization of {name}"),
-        lead=_text(lead(comparison, shown)),
-        about=f"<p>{_text(about)}</p>" if about else "",
-        facts=facts_html(ratings, len(comparison.cells)),
-        comparison=comparison_html(comparison),
-        protocol="".join(lines),
-        honesty=honesty_figures(comparison, posterior, models),
-        predictions=prediction_figures(comparison, posterior, shown),
-        user=_text(user),
-        taste=_taste(ratings, user, called),
-        recommendations=recommendations_html(best, ratings, called),
-        noise=f"{noise:.2f}",
-        convergence=_text(convergence_line(rhat, posterior.data.attrs)),
-        fitting=fitting_figures(posterior, rhat, models),
-        meanings=meanings_html(comparison.table.columns),
-        version=_text(version("bayesmf")),
-    )
-    _write(target, page)
+    parts: dict[str, Any] = {
+        "title": f"Bayesian matrix factorization of {name}",
+        "verdict": verdict,
+        "status": STATUS[verdict.status],
+        "lead": None,
+        "about": about,
+        "facts": facts_html(ratings, 0 if judged is None else len(judged.comparison.cells)),
+        "comparison": None,
+        "findings": check.findings,
+        "criticism": criticism_figures(check),
+        "factors": None,
+        "users": [
+            user_part(posterior, user, titles, n, number)
+            for number, user in enumerate(users, start=1)
+        ],
+        "noise": f"{noise:.2f}",
+        "groups": groups_html(diagnostics),
+        "fitting": fitting_figures(posterior, diagnostics, judged.models if judged else {}),
+        "call": call_text(posterior),
+        "versions": versions(posterior),
+        "meanings": "",
+        "version": version("bayesmf"),
+    }
+    if judged is not None:
+        parts |= test_parts(posterior, judged)
+    if posterior.model.n_factors and min(ratings.n_users, ratings.n_items) > 1:
+        alignment = align(posterior)
+        parts["factors"] = factor_parts(alignment, titles)
+        parts["factor_figures"] = factor_figures(posterior, alignment, titles)
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    source = files("bayesmf.report").joinpath("page.html").read_text("utf-8")
+    _write(target, environment.from_string(source).render(parts))
     return target
 
 
-def median_user(ratings: Ratings) -> object:
-    """Return the user whose number of ratings is the median: neither a fan nor a passer-by."""
-    counts = np.diff(ratings.by_user.indptr)
-    return ratings.user_ids[int(np.argsort(counts, kind="stable")[len(counts) // 2])]
+def judge_models(
+    posterior: Predictor, models: Mapping[str, Predictor], test: object, name: str
+) -> Judgement:
+    """Compare models on held-out ratings; the posterior is added under `name` if it is not there."""
+    every = dict(models)
+    same = [key for key, model in every.items() if model is posterior]
+    shown = same[0] if same else name
+    every.setdefault(shown, posterior)
+    return Judgement(compare(every, test), every, shown)
 
 
-def convergence_line(rhat: np.ndarray, attributes: Mapping[Hashable, Any]) -> str:
-    """Say how many probe cells have converged by R-hat, and how far the worst is.
+def test_parts(posterior: Reported, judged: Judgement) -> dict[str, Any]:
+    """What held-out ratings say."""
+    comparison, models, name = judged
+    test = comparison.cells["test"]
+    found = pit(models[name], test)
+    return {
+        "lead": lead(comparison, name),
+        "comparison": comparison_html(comparison),
+        "protocol": comparison.protocol.split("\n"),
+        "calibration": f"{name}, by the histogram of its predictive probabilities: "
+        f"{found.statement}",
+        "honesty": honesty_figures(comparison, posterior, models, found),
+        "predictions": prediction_figures(comparison, posterior, name),
+        "meanings": meanings_html(comparison.table.columns),
+    }
 
-    Of ADVI, whether it has settled, and whether what it has fitted is the posterior.
-    """
-    if "pareto_k" in attributes:
-        settled = "has settled" if attributes["converged"] else "has not settled"
-        k = attributes["pareto_k"]
-        found = "weights could mend it" if k < TRUSTED_K else "it is not the posterior"
-        return f"ADVI {settled}. Pareto k is {k:.2f}, trusted below {TRUSTED_K}: {found}."
-    known = rhat[np.isfinite(rhat)]
-    if not len(known):
-        return "R-hat needs at least four draws of each chain: there are too few to judge."
-    share = (known < RHAT_LIMIT).mean()
-    return (
-        f"{share:.1%} of {len(known)} probe cells have R-hat < {RHAT_LIMIT}; "
-        f"the largest is {known.max():.3f}."
-    )
+
+def factor_parts(alignment: Alignment, titles: Mapping[Any, str]) -> list[dict[str, str]]:
+    """Share of each factor, and the items on its ends with their loadings."""
+    shares, parts = alignment.strength["share"].to_numpy(), []
+    for factor in range(alignment.n_factors):
+        table = alignment.top_items(factor, ON_EACH_END)
+        ends = {
+            end: "; ".join(
+                f"{title_of(row['item'], titles)} ({row['loading']:+.2f})".replace("-", "−")
+                for row in part.to_dict("records")
+            )
+            for end, part in table.groupby("end")
+        }
+        parts.append({"share": f"{shares[factor]:.0%}", **ends})
+    return parts
+
+
+def user_part(
+    posterior: Reported, user: object, titles: Mapping[Any, str], n: int, number: int
+) -> dict[str, Any]:
+    """What one user has rated, and what is recommended."""
+    best = posterior.recommend([user], n, kind="latent", prob=0.9)
+    count, highest = rated_highest(posterior.ratings, user, 5)
+    taste = "No training ratings: the list is what the prior expects."
+    if count:
+        liked = "; ".join(f"{title_of(item, titles)} ({value:g})" for item, value in highest)
+        taste = f"{count:,} training ratings. Rated highest: {liked}."
+    table = recommendations_html(best, posterior.ratings, titles, number)
+    return {"id": user, "taste": taste, "table": table}
+
+
+def some_users(ratings: Ratings) -> list[Any]:
+    """Return three users: with few, with the median, and with many ratings."""
+    order = np.argsort(np.diff(ratings.by_user.indptr), kind="stable")
+    places = {int(share * (len(order) - 1)) for share in (0.1, 0.5, 0.95)}
+    return [ratings.user_ids[int(order[place])] for place in sorted(places)]
 
 
 def lead(comparison: Comparison, name: str) -> str:
@@ -191,24 +211,24 @@ def lead(comparison: Comparison, name: str) -> str:
     )
 
 
-def _name_of(
-    posterior: object, comparison: Comparison, models: Mapping[str, Predictor] | None
-) -> str:
-    names = [str(name) for name in comparison.table.index]
-    same = [name for name, model in (models or {}).items() if model is posterior]
-    return same[0] if same and same[0] in names else names[-1]
-
-
-def _taste(ratings: Ratings, user: object, titles: Mapping[object, object]) -> str:
-    count, best = rated_highest(ratings, user, 5)
-    if not best:
-        return "<p>This user has no training ratings: the list is what the prior expects.</p>"
-    liked = "; ".join(f"{title_of(item, titles)} ({value:g})" for item, value in best)
-    return f"<p>{count:,} training ratings. Rated highest: {_text(liked)}.</p>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
+def check_page(
+    path: object, n: object, titles: object, users: object, ratings: Ratings, function: str
+) -> tuple[Mapping[Any, str], list[Any], int]:
+    """Check what a page is asked for, before anything is worked out."""
+    if not isinstance(path, (str, os.PathLike)):
+        fail("path", function, "a path", path, TypeError)
+    if not Path(path).parent.is_dir():
+        fail("path", function, "a file in a folder that exists", str(path), FileNotFoundError)
+    n = check_integer(n, "n", function, minimum=1)
+    if titles is None:
+        titles = {}
+    elif not isinstance(titles, (Mapping, pd.Series)):
+        must = "a mapping or Series of titles by item id"
+        fail("items", function, must, type(titles).__name__, TypeError)
+    if users is None:
+        return dict(titles.items()), some_users(ratings), n
+    listed = [users] if np.ndim(users) == 0 else list(users)  # type: ignore[arg-type, call-overload]
+    return dict(titles.items()), listed, n
 
 
 def _write(target: Path, page: str) -> None:

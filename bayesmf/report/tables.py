@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bayesmf.diagnostics.convergence import shown_groups
+from bayesmf.diagnostics.verdict import NAMES
 from bayesmf.evaluation import INTERVALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bayesmf.diagnostics.convergence import Diagnostics
     from bayesmf.evaluation import Comparison
     from bayesmf.ratings import Ratings
 
@@ -112,7 +115,7 @@ def facts_html(ratings: Ratings, n_test: int) -> str:
         "users": f"{ratings.n_users:,}",
         "items": f"{ratings.n_items:,}",
         "training ratings": f"{len(ratings):,}",
-        "test ratings": f"{n_test:,}",
+        **({"test ratings": f"{n_test:,}"} if n_test else {}),
         "of the cells rated": f"{share:.1%}",
         "scale": f"{low:g} to {high:g}",
         "mean ± sd": f"{ratings.mean:.2f} ± {ratings.sd:.2f}",
@@ -122,7 +125,7 @@ def facts_html(ratings: Ratings, n_test: int) -> str:
 
 
 def recommendations_html(
-    table: pd.DataFrame, ratings: Ratings, titles: Mapping[object, object]
+    table: pd.DataFrame, ratings: Ratings, titles: Mapping[object, object], number: int
 ) -> str:
     """Items with the mean and interval of their expected rating, and both drawn to scale."""
     # The drawing spans the intervals, which in a Gaussian model may pass the end of the scale.
@@ -154,8 +157,23 @@ def recommendations_html(
         f'<th scope="col" class="drawn">{start:g} to {end:g}, mark at {top:g}</th>'
     )
     return (
-        f'<div class="wide"><table class="numbers" id="recommendations"><thead><tr>{heads}</tr>'
+        f'<div class="wide"><table class="numbers" id="recommendations-{number}"><thead><tr>{heads}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def groups_html(diagnostics: Diagnostics) -> str:
+    """Convergence of each group of quantities."""
+    shown = shown_groups(diagnostics.groups)
+    heads = "".join(f'<th scope="col">{html.escape(str(head))}</th>' for head in shown)
+    rows = "".join(
+        f'<tr><th scope="row">{NAMES[str(name)]}</th>'
+        f"{''.join(f'<td>{value}</td>' for value in row)}</tr>"
+        for name, row in zip(shown.index, shown.to_numpy(), strict=True)
+    )
+    return (
+        '<div class="wide"><table class="numbers" id="groups"><thead><tr>'
+        f'<th scope="col">Quantity</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
@@ -190,3 +208,4 @@ def meanings_html(columns: pd.Index) -> str:
     return "".join(
         f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>" for label, text in told.items()
     )
+

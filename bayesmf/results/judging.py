@@ -5,24 +5,37 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bayesmf.diagnostics import convergence
+from bayesmf.diagnostics import alignment, convergence, criticism
+from bayesmf.point.tuning import Settings
+from bayesmf.progress import Progress
+from bayesmf.results.base import Result
+from bayesmf.results.least_squares import least_squares
+from bayesmf.validation import fail
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from pathlib import Path
+
     import pandas as pd
     import xarray as xr
 
+    from bayesmf.diagnostics.aligned import Alignment
     from bayesmf.diagnostics.convergence import Diagnostics
+    from bayesmf.diagnostics.criticism import PredictiveCheck
+    from bayesmf.evaluation import Predictor
     from bayesmf.model import BPMF
-    from bayesmf.ratings import Ratings
+    from bayesmf.results.point_estimate import PointEstimate
+
+VALIDATION = 0.1
+"""Share of the training ratings by which ALS chooses its penalties, as `fit_als` does."""
 
 
-class Judging:
+class Judging(Result):
     """Methods by which a posterior is judged, each delegating to `bayesmf.diagnostics`."""
 
     data: xr.DataTree
-    ratings: Ratings
     model: BPMF
-    cores: int
 
     @cached_property
     def _diagnosed(self) -> Diagnostics:
@@ -103,3 +116,154 @@ class Judging:
         ['alpha', 'intercept']
         """
         return convergence.summary(self, var_names=var_names, prob=prob)
+
+    def align(self, *, draws: int = 200, method: str = "procrustes") -> Alignment:
+        """Turn the draws of the factors to one another, so that each factor can be read.
+
+        Parameters
+        ----------
+        draws : int, default 200
+            Draws to align, of all chains together.
+        method : {"procrustes", "matchalign"}, default "procrustes"
+            Draws are turned to their mean and then all to its simple structure, or each to its own
+            and then matched; see `bayesmf.diagnostics.alignment.align`.
+
+        Returns
+        -------
+        Alignment
+            Loadings in each draw, the strength of each factor, R-hat, and top items and users.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a model without factors, or wrong arguments.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         progressbar=False)
+        >>> post.align().n_factors
+        2
+        """
+        return alignment.align(self, draws=draws, method=method)
+
+    def check_predictive(
+        self, *, draws: int = 100, random_seed: int | None = None
+    ) -> PredictiveCheck:
+        """Compare the training ratings with ratings that the fitted model makes up.
+
+        Parameters
+        ----------
+        draws : int, default 100
+            Replicates, each from another draw.
+        random_seed : int, optional
+            Of the noise of the replicated ratings.
+
+        Returns
+        -------
+        PredictiveCheck
+            Prints as a table of statistics with posterior predictive p-values, and what was found.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong arguments, and for a posterior of fewer than 20 kept draws.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         progressbar=False)
+        >>> post.check_predictive(random_seed=1).draws
+        100
+        """
+        return criticism.check_predictive(self, draws=draws, random_seed=random_seed)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        test: object = None,
+        models: Mapping[str, Predictor] | None = None,
+        items: object = None,
+        users: object = None,
+        n: int = 10,
+        name: str = "ratings",
+        about: str = "",
+    ) -> Path:
+        """Write one self-contained HTML page: the verdict first, then what the fit is worth.
+
+        The page needs neither network nor other files, follows the reader's light or dark scheme,
+        and appears under its name only when it is complete.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to write; a file that is there is replaced.
+        test : DataFrame or Ratings, optional
+            Held-out ratings. With them models are compared, and intervals are held to what they
+            promise.
+        models : mapping of str to results, optional
+            What to compare this posterior with; it may be among them, under its name. By default
+            alternating least squares is fitted with the same rank, biases and seed.
+        items : mapping or Series, optional
+            Titles by item id; an item without one is shown by its id.
+        users : id or sequence of ids, optional
+            Whom to recommend to; by default a user with few, one with the median, and one with many
+            ratings.
+        n : int, default 10
+            Recommendations for each.
+        name : str, default "ratings"
+            What the data are called, in the title.
+        about : str, optional
+            A sentence or two about the data.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not exist.
+        ValueError, TypeError
+            For wrong arguments, before anything is worked out.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile, bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> train, test = bayesmf.train_test_split(ratings, test_size=0.2, random_seed=1)
+        >>> post = bayesmf.fit_bpmf(train, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         progressbar=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     post.report(pathlib.Path(folder, "report.html"), test=test).name
+        'report.html'
+        """
+        # Matplotlib takes a second to import.
+        from bayesmf.report import page  # noqa: PLC0415
+
+        titles, shown, n = page.check_page(path, n, items, users, self.ratings, "report")
+        self._codes(shown, "user", "users", "report")
+        judged = None
+        if test is not None:
+            compared = {"ALS": self._least_squares()} if models is None else models
+            judged = page.judge_models(self, compared, test, "BPMF")
+        elif models is not None:
+            fail("models", "report", "left out without test ratings to compare on", "models")
+        return page.write_report(
+            path, self, judged, name=name, about=about, titles=titles, users=shown, n=n
+        )
+
+    def _least_squares(self) -> PointEstimate:
+        seed = int(self.data.attrs["random_seed"])
+        settings = Settings(self.n_factors, self.model.biases, False, True, 200, 1e-4, seed)
+        with Progress(["ALS"], 1, show=False, unit="fits") as progress:
+            return least_squares(
+                self.ratings, settings, reg=None, reg_bias=None, validation_size=VALIDATION,
+                cores=self.cores, progress=progress, function="report",
+            )  # fmt: skip

@@ -11,7 +11,6 @@ from bayesmf import ranking
 from bayesmf.diagnostics.identified import SCALARS
 from bayesmf.evaluation import TRUSTED_K
 from bayesmf.predictive import FactorDraws, predict
-from bayesmf.results.base import Result
 from bayesmf.results.judging import Judging
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Posterior(Judging, Result):
+class Posterior(Judging):
     """Draws from the posterior of a matrix factorization, and what follows from them.
 
     Attributes
@@ -209,7 +208,8 @@ class Posterior(Judging, Result):
         found = self.diagnose()
         rows = [
             f"<tr><th>{str(name).replace('_', ' ')}</th>"
-            f"<td>{row['mean']:.4g} ± {row['sd']:.2g}</td><td>{row['r_hat']:.3f}</td><td>{row['ess_bulk']:,.0f}</td></tr>"
+            f"<td>{row['mean']:.4g} ± {row['sd']:.2g}</td>"
+            f"<td>{row['r_hat']:.3f}</td><td>{row['ess_bulk']:,.0f}</td></tr>"
             for name, row in found.table.droplevel(0).iterrows()
             if name in SCALARS
         ]
