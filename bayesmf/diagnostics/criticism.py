@@ -30,6 +30,9 @@ FAR = 4.0
 """Sds of the replicates at which a misfit is a finding, if no replicate goes as far. Under a normal
 law one statistic in 16,000 does so by chance, so that a model that fits is left in peace."""
 
+DISTANCES = ("distance of the shares", "sd of residual means", "sd of residual sds")
+"""Statistics that are zero at best: less of them than expected is no misfit."""
+
 ROWS = {
     "user_mean": "means of users",
     "user_sd": f"sds of users with {FEWEST} ratings or more",
@@ -156,6 +159,9 @@ def check_predictive(
     function = "check_predictive"
     draws = check_integer(draws, "draws", function, minimum=FEWEST_DRAWS)
     seed = fresh_seed(check_seed(random_seed, function))
+    if not hasattr(posterior, "data"):
+        must = "a Posterior, with draws"
+        fail("posterior", function, must, Described(type(posterior).__name__), TypeError)
     ratings = posterior.ratings
     replicator = Replicator(posterior.data, ratings, seed, posterior.cores)
     if replicator.n_kept < FEWEST_DRAWS:
@@ -176,9 +182,9 @@ def check_predictive(
     shares = _share_table(observed.shares, replicated.shares, edges.rating, grid)
     residual_table = by_mean.table()
     findings = [
-        sentence(name, found.row(), found.far(), shares, residual_table)
+        sentence(name, found.row(), sign, shares, residual_table)
         for name, found in statistics.items()
-        if found.far()
+        if (sign := found.far()) > 0 or (sign < 0 and name not in DISTANCES)
     ]
     index = pd.Index(DECILES, name="decile")
     rows = {

@@ -57,17 +57,17 @@ def sentence(
         at = residuals.iloc[
             int(np.argmax(np.abs(residuals["mean"] - residuals["mean_replicated"])))
         ]
-        ends = f"{at['mean_lower']:.2f} to {at['mean_upper']:.2f}"
+        ends = f"{at['mean_lower']:.3g} to {at['mean_upper']:.3g}"
         return (
-            f"Observed mean residual {at['mean']:.2f} where {at['predicted']:.2f} is predicted, "
+            f"Observed mean residual {at['mean']:.3g} where {at['predicted']:.3g} is predicted, "
             f"replicated {ends}: means are not what is predicted, and there least of all."
         )
     if name == "sd of residual sds":
         high, low = (residuals.iloc[int(end(residuals["sd"]))] for end in (np.argmax, np.argmin))
-        ends = f"{residuals['sd_lower'].min():.2f} to {residuals['sd_upper'].max():.2f}"
+        ends = f"{residuals['sd_lower'].min():.3g} to {residuals['sd_upper'].max():.3g}"
         return (
-            f"Observed residual sd {high['sd']:.2f} where {high['predicted']:.2f} is predicted and "
-            f"{low['sd']:.2f} where {low['predicted']:.2f} is, replicated {ends}: the noise is not "
+            f"Observed residual sd {high['sd']:.3g} where {high['predicted']:.3g} is predicted and "
+            f"{low['sd']:.3g} where {low['predicted']:.3g} is, replicated {ends}: the noise is not "
             "the same everywhere."
         )
     ends = f"{row['lower']:.3g} to {row['upper']:.3g}"

@@ -174,7 +174,8 @@ def pit(
         return _cells(mixture, truth[cells], levels)
 
     start, stop = np.hstack(model.over_mixtures(pairs, judge, limit=draws))
-    clusters = (pairs.users + 1, pairs.items + 1)  # unknown ones have code -1
+    # By id, not by code: all unknown rows have the same one.
+    clusters = (pd.factorize(pairs.user_ids)[0], pd.factorize(pairs.item_ids)[0])
     shares, errors = zip(
         *(_mean_and_error(part, 1 / bins, clusters) for part in _shares(start, stop, bins)),
         strict=True,
