@@ -9,6 +9,10 @@
     plots.plot_rhat(posterior)
     plots.plot_noise_trace(posterior)
     plots.plot_loss(als)
+    plots.plot_factor_map(alignment, titles=titles)
+    plots.plot_top_items(alignment, 0, titles=titles)
+    plots.plot_scree(posterior)
+    plots.plot_shrinkage(posterior)
 
 Colours are those of Okabe & Ito (2008), told apart with any kind of colour vision; where they say
 which model is meant, line styles and markers say it too.
@@ -19,6 +23,12 @@ from __future__ import annotations
 from bayesmf.plots.calibration import coverage_curve, plot_calibration
 from bayesmf.plots.convergence import plot_loss, plot_noise_trace, plot_rhat, probe_rhat
 from bayesmf.plots.counts import plot_coverage_by_count, plot_error_by_count, plot_uncertainty
+from bayesmf.plots.factors import (
+    plot_factor_map,
+    plot_scree,
+    plot_shrinkage,
+    plot_top_items,
+)
 from bayesmf.plots.predictions import plot_intervals
 from bayesmf.plots.style import style
 
@@ -27,10 +37,14 @@ __all__ = [
     "plot_calibration",
     "plot_coverage_by_count",
     "plot_error_by_count",
+    "plot_factor_map",
     "plot_intervals",
     "plot_loss",
     "plot_noise_trace",
     "plot_rhat",
+    "plot_scree",
+    "plot_shrinkage",
+    "plot_top_items",
     "plot_uncertainty",
     "probe_rhat",
     "style",
