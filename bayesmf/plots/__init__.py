@@ -19,6 +19,10 @@
     plots.plot_cell(posterior, user, item)
     plots.plot_recommendations(posterior, user)
     plots.plot_als_against_bpmf(comparison, posterior.ratings)
+    plots.plot_factor_map(alignment, titles=titles)
+    plots.plot_top_items(alignment, 0, titles=titles)
+    plots.plot_scree(posterior)
+    plots.plot_shrinkage(posterior)
 
 Colours are those of Okabe & Ito (2008), told apart with any kind of colour vision; where they say
 which model is meant, line styles and markers say it too.
@@ -31,6 +35,12 @@ from bayesmf.plots.cells import plot_als_against_bpmf, plot_cell, plot_recommend
 from bayesmf.plots.checks import plot_pit, plot_ratings_check, plot_residuals, plot_rows_check
 from bayesmf.plots.convergence import plot_loss, plot_noise_trace, plot_rhat
 from bayesmf.plots.counts import plot_coverage_by_count, plot_error_by_count, plot_uncertainty
+from bayesmf.plots.factors import (
+    plot_factor_map,
+    plot_scree,
+    plot_shrinkage,
+    plot_top_items,
+)
 from bayesmf.plots.predictions import plot_intervals
 from bayesmf.plots.style import style
 from bayesmf.plots.traces import plot_ess_growth, plot_rank, plot_trace
@@ -43,6 +53,7 @@ __all__ = [
     "plot_coverage_by_count",
     "plot_error_by_count",
     "plot_ess_growth",
+    "plot_factor_map",
     "plot_intervals",
     "plot_loss",
     "plot_noise_trace",
@@ -53,6 +64,9 @@ __all__ = [
     "plot_residuals",
     "plot_rhat",
     "plot_rows_check",
+    "plot_scree",
+    "plot_shrinkage",
+    "plot_top_items",
     "plot_trace",
     "plot_uncertainty",
     "style",

@@ -1,0 +1,245 @@
+"""Draws of factors turned to one another, so that people can read them.
+
+The likelihood leaves the factors free up to any invertible matrix, so that a draw's columns mean
+nothing beside another draw's. `align` gives each draw the form that can be compared, without a
+change of any u.v: centred, balanced, turned to simple structure, and matched to one reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import xarray as xr
+from threadpoolctl import threadpool_limits
+
+from bayesmf.canonical import canonical_factors, singular_values
+from bayesmf.diagnostics.aligned import Alignment
+from bayesmf.diagnostics.rotation import nearest_rotation, signed_matching, varimax
+from bayesmf.validation import check_choice, check_integer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bayesmf.model import BPMF
+    from bayesmf.ratings import Ratings
+
+MOST_BYTES = 256_000_000
+"""Bytes of aligned loadings that are kept; of a larger table fewer draws are aligned."""
+DEGENERATE = 1e-6
+"""A factor so much shorter than the longest on both sides is rounding error, and is kept as 0."""
+MEANS = 2
+"""Times that the draws are turned to their mean; it hardly changes after that."""
+STORED = np.float32
+_AXES = ("chain", "draw")
+
+
+class Drawn(Protocol):
+    """What alignment needs of a posterior."""
+
+    data: xr.DataTree
+    ratings: Ratings
+    model: BPMF
+
+
+class Sides(NamedTuple):
+    """Balanced loadings (n_users, K) and (n_items, K) of one draw."""
+
+    users: np.ndarray
+    items: np.ndarray
+
+    def turned(self, rotation: np.ndarray) -> Sides:
+        """Both sides by the same rotation."""
+        return Sides(self.users @ rotation, self.items @ rotation)
+
+    def products(self, other: Sides) -> np.ndarray:
+        """Inner products (K, K) of columns, with the same weight for each side."""
+        # Each side times the root of its rows, as in varimax.
+        return (
+            len(self.users) * self.users.T @ other.users
+            + len(self.items) * self.items.T @ other.items
+        )
+
+
+def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> Alignment:
+    """Turn the draws of the factors to one another, so that each factor can be read.
+
+    Parameters
+    ----------
+    posterior : Posterior
+        Of a model with factors.
+    draws : int, default 200
+        Draws to align, of all chains together, evenly spaced over those that are kept. Fewer where
+        their loadings would take more than 256 MB, which the result says.
+    method : {"procrustes", "matchalign"}, default "procrustes"
+        "procrustes": the draws are turned to their mean, and then all by the one rotation that
+        gives the mean simple structure. "matchalign": each draw is turned to its own simple
+        structure, then its columns are matched. Where most rows have few ratings, as films have,
+        the simple structure of one draw is that of its noise, and little is left of the factors in
+        the mean over draws: `Alignment.strength` tells how much, as `steady`.
+
+    Returns
+    -------
+    Alignment
+        Loadings in each draw, the strength of each factor, R-hat, and top items and users.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a model without factors, or fewer draws than chains.
+
+    Notes
+    -----
+    Each draw is centred over rows, balanced by the thin singular value decomposition of the
+    interaction such that U'U = V'V, and turned by a rotation that is the same for both sides. The
+    reference to begin with is the draw of the median condition number.
+
+    "procrustes": orthogonal Procrustes to the mean of the turned draws, over again, as Aßmann,
+    Boysen-Hogrefe & Pape (2016, Journal of Econometrics 192(1)) do with weights; then varimax of
+    the mean. "matchalign": varimax of each draw, and greedy signed matching of its columns to the
+    reference (Poworoznek, Anceschi, Ferrari & Dunson 2021, arXiv:2107.13783). Varimax is here that
+    of users and items together, and starts from the rotation that is nearest to the reference: of
+    several maxima all draws then find the same one.
+
+    At the end each factor is scaled such that its loadings have an sd of 1 over users: an item's
+    loading is then the change of its expected rating, in units of the rating, for a user one sd up.
+    The factors stand in the order of their strength, with the sign that makes the item with the
+    largest mean loading positive. With fewer rows than factors there are only so many.
+
+    Examples
+    --------
+    >>> import bayesmf
+    >>> from bayesmf.diagnostics.alignment import align
+    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+    ...                         progressbar=False)
+    >>> alignment = align(post)
+    >>> dict(alignment.draws["item_loadings"].sizes)
+    {'chain': 4, 'draw': 50, 'item': 40, 'factor': 2}
+    >>> alignment.top_items(0, n=2)["end"].tolist()
+    ['top', 'top', 'bottom', 'bottom']
+    """
+    group = posterior.data["factors"].to_dataset()
+    if group.sizes["factor"] == 0:
+        message = "align needs factors, but this model has n_factors=0 (biases only)."
+        raise ValueError(message)
+    chains, kept = group.sizes["chain"], group.sizes["draw"]
+    # R-hat needs as many draws of each chain.
+    draws = check_integer(draws, "draws", "align", minimum=chains)
+    check_choice(method, "method", "align", ("procrustes", "matchalign"))
+    rank = min(group.sizes[name] for name in ("factor", "user", "item"))
+    per_draw = np.dtype(STORED).itemsize * rank * (group.sizes["user"] + group.sizes["item"])
+    wanted = min(draws // chains, kept)
+    each = max(1, min(wanted, MOST_BYTES // (per_draw * chains)))
+    note = ""
+    if each < wanted:
+        megabytes = MOST_BYTES // 1_000_000
+        note = f"{each * chains} draws, not {wanted * chains}: more take over {megabytes} MB."
+    picked = group.isel(draw=np.linspace(0, kept - 1, each).round().astype(int))
+    prepare = _matched if method == "matchalign" else _nearest
+    # Of such small products BLAS makes threads that wait for one another.
+    with threadpool_limits(1, user_api="blas"):
+        pivot = _pivot(picked)
+        aligned = _collect(picked, prepare(picked, pivot), rank)
+    reference = int(picked["chain"][pivot[0]]), int(picked["draw"][pivot[1]])
+    independent = "pareto_k" in posterior.data.attrs
+    return Alignment(aligned, method, reference, independent, note)
+
+
+def _sides(group: xr.Dataset, at: tuple[int, int]) -> Sides:
+    users, items = (
+        group[name].to_numpy()[at].astype(np.float64) for name in ("user_factors", "item_factors")
+    )
+    return Sides(*canonical_factors(users, items))
+
+
+def _places(group: xr.Dataset) -> list[tuple[int, int]]:
+    return list(np.ndindex(group.sizes["chain"], group.sizes["draw"]))
+
+
+def _pivot(group: xr.Dataset) -> tuple[int, int]:
+    # The draw of the median condition number, as in the paper. No rotation changes it.
+    def condition(at: tuple[int, int]) -> float:
+        scatters = []
+        for name in ("user_factors", "item_factors"):
+            rows = group[name].to_numpy()[at].astype(np.float64)
+            rows -= rows.mean(axis=0)
+            scatters.append(rows.T @ rows)
+        values = singular_values(scatters[0], scatters[1])
+        return float(values[0] / values[-1]) if values[-1] > 0 else np.inf
+
+    places = _places(group)
+    order = np.argsort([condition(at) for at in places], kind="stable")
+    return places[order[(len(order) - 1) // 2]]
+
+
+def _matched(group: xr.Dataset, pivot: tuple[int, int]) -> Callable[[Sides], Sides]:
+    reference = _sides(group, pivot)
+    reference = reference.turned(varimax(*reference))
+    lengths = np.diag(reference.products(reference))
+
+    def turn(sides: Sides) -> Sides:
+        start = nearest_rotation(sides.products(reference))
+        sides = sides.turned(varimax(*sides, start=start))
+        own = np.diag(sides.products(sides))
+        return sides.turned(signed_matching(sides.products(reference), own, lengths))
+
+    return turn
+
+
+def _nearest(group: xr.Dataset, pivot: tuple[int, int]) -> Callable[[Sides], Sides]:
+    reference, places = _sides(group, pivot), _places(group)
+
+    def turn(sides: Sides) -> Sides:
+        return sides.turned(nearest_rotation(sides.products(reference)))
+
+    for _ in range(MEANS):
+        users, items = (np.zeros_like(side) for side in reference)
+        for at in places:
+            turned = turn(_sides(group, at))
+            users += turned.users
+            items += turned.items
+        reference = Sides(users / len(places), items / len(places))
+    reference = reference.turned(varimax(*reference))
+    return turn
+
+
+def _collect(group: xr.Dataset, turn: Callable[[Sides], Sides], rank: int) -> xr.Dataset:
+    chains, each = group.sizes["chain"], group.sizes["draw"]
+    users, items = (
+        np.empty((chains, each, group.sizes[side], rank), STORED) for side in ("user", "item")
+    )
+    share = np.empty((chains, each, rank))
+    for at in _places(group):
+        sides = turn(_sides(group, at))
+        share[at] = shares(*sides)
+        # The scale goes to the items: theirs are in ratings, users' in sds.
+        scale = np.sqrt(np.square(sides.users).mean(axis=0))
+        zero = scale <= DEGENERATE * scale.max()
+        users[at] = np.where(zero, 0.0, sides.users / np.where(zero, 1.0, scale))
+        items[at] = np.where(zero, 0.0, sides.items * scale)
+    mean = items.mean(axis=(0, 1), dtype=np.float64)
+    signs = np.sign(mean[np.abs(mean).argmax(axis=0), np.arange(rank)])
+    signs[signs == 0] = 1.0
+    order = np.argsort(-share.mean(axis=(0, 1)), kind="stable")
+    # Draw by draw, since the whole is as large as memory allows.
+    for at in _places(group):
+        users[at], items[at] = (side[at][:, order] * signs[order] for side in (users, items))
+    variables = {
+        "user_loadings": ((*_AXES, "user", "factor"), users),
+        "item_loadings": ((*_AXES, "item", "factor"), items),
+        "share": ((*_AXES, "factor"), share[:, :, order]),
+    }
+    coords = {name: group[name].to_numpy() for name in (*_AXES, "user", "item")}
+    return xr.Dataset(variables, coords=coords | {"factor": np.arange(rank)})
+
+
+def shares(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Share (K,) of the variance of the interaction U V' that each factor carries.
+
+    That of factor k is the inner product of u_k v_k' with the whole, over the whole's square. They
+    add up to 1, and with balanced sides none is negative; all are 0 where there is no interaction.
+    """
+    products: np.ndarray = ((users.T @ users) * (items.T @ items)).sum(axis=0)
+    total = products.sum()
+    return products / total if total > 0 else np.zeros_like(products)
