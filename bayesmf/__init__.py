@@ -15,6 +15,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayesmf.choose import RankChoice as RankChoice
+    from bayesmf.choose import choose_rank as choose_rank
     from bayesmf.datasets import load_flixster as load_flixster
     from bayesmf.datasets import load_insteval as load_insteval
     from bayesmf.datasets import load_movielens as load_movielens
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from bayesmf.splits import train_test_split as train_test_split
 
 _HOMES = {
+    "choose": ("RankChoice", "choose_rank"),
     "datasets": ("load_flixster", "load_insteval", "load_movielens", "load_ratings"),
     "evaluation": ("Comparison", "compare"),
     "fit": ("fit_bpmf",),

@@ -1,0 +1,1 @@
+"""Judging a posterior: convergence, alignment, criticism, leave-one-out."""
