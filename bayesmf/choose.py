@@ -306,7 +306,7 @@ def _by_kfold(runs: _Runs, rank: int, folds: int) -> _Judged:
         draws = min(N_DRAWS, math.prod(posterior.data["factors"]["alpha"].shape))
     elpd = ELPDDataLOOKFold(
         elpd=float(scores.sum()),
-        se=float(math.sqrt(n) * scores.std()),
+        se=float(math.sqrt(n) * scores.std(ddof=1)),
         p=math.nan,  # it takes a fit to all ratings
         n_samples=draws,
         n_data_points=n,
@@ -350,7 +350,9 @@ def one_standard_error(scores: Mapping[int, np.ndarray]) -> tuple[pd.DataFrame, 
     rows = {}
     for rank, values in scores.items():
         apart, root = values - scores[best], math.sqrt(len(values))
-        rows[rank] = (values.mean(), values.std() / root, apart.mean(), apart.std() / root)
+        rows[rank] = [
+            number for one in (values, apart) for number in (one.mean(), one.std(ddof=1) / root)
+        ]
     columns = ["elpd", "se", "difference", "difference_se"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     table.index.name = "rank"

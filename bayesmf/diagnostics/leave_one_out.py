@@ -78,8 +78,8 @@ class LeaveOneOut:
     @property
     def per_rating(self) -> Score:
         """Mean log score of a rating, and its standard error."""
-        scores = self.table["log_score"].to_numpy()
-        return Score(float(scores.mean()), float(scores.std() / math.sqrt(len(scores))))
+        n = len(self.table)
+        return Score(self.elpd.elpd / n, self.elpd.se / n)
 
     @property
     def total(self) -> Score:
@@ -279,7 +279,7 @@ def leave_one_out(
     coords = {"rating_id": codes}
     elpd = ELPDDataLOO(
         elpd=float(scores.sum()),
-        se=float(math.sqrt(len(codes)) * scores.std()),
+        se=float(math.sqrt(len(codes)) * scores.std(ddof=1)),
         p=float(parameters.sum()),
         n_samples=densities.n_draws,
         n_data_points=len(codes),

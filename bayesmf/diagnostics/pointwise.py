@@ -184,7 +184,7 @@ class PointwiseDensities:
     def _flattened(self, name: str) -> np.ndarray:
         # Of all chains in one row of draws; arrays that came from memory are not copied.
         values = self._group[name].to_numpy()
-        return values.reshape(-1, *values.shape[2:])
+        return values.reshape(values.shape[0] * values.shape[1], *values.shape[2:])
 
     def _biases(self, side: str) -> np.ndarray:
         if "user_bias" in self._group:

@@ -9,6 +9,8 @@
     plots.plot_rhat(posterior)
     plots.plot_noise_trace(posterior)
     plots.plot_loss(als)
+    plots.plot_ranks(choice)
+    plots.plot_khat(loo)
 
 Colours are those of Okabe & Ito (2008), told apart with any kind of colour vision; where they say
 which model is meant, line styles and markers say it too.
@@ -20,6 +22,7 @@ from bayesmf.plots.calibration import coverage_curve, plot_calibration
 from bayesmf.plots.convergence import plot_loss, plot_noise_trace, plot_rhat, probe_rhat
 from bayesmf.plots.counts import plot_coverage_by_count, plot_error_by_count, plot_uncertainty
 from bayesmf.plots.predictions import plot_intervals
+from bayesmf.plots.ranks import plot_khat, plot_ranks
 from bayesmf.plots.style import style
 
 __all__ = [
@@ -28,8 +31,10 @@ __all__ = [
     "plot_coverage_by_count",
     "plot_error_by_count",
     "plot_intervals",
+    "plot_khat",
     "plot_loss",
     "plot_noise_trace",
+    "plot_ranks",
     "plot_rhat",
     "plot_uncertainty",
     "probe_rhat",
