@@ -11,8 +11,8 @@ import pytest
 
 import bayesmf
 from bayesmf import choose, plots
-from bayesmf.choose import one_standard_error
 from bayesmf.diagnostics.leave_one_out import loo
+from bayesmf.diagnostics.ranks import one_standard_error
 
 mpl.use("Agg")
 

@@ -15,11 +15,10 @@ from scipy import stats
 import bayesmf
 from bayesmf import plots
 from bayesmf.diagnostics.leave_one_out import loo
+from bayesmf.diagnostics.likelihoods import add_log_likelihood, log_likelihood
 from bayesmf.diagnostics.pointwise import (
     PointwiseDensities,
-    add_log_likelihood,
     integrates_user,
-    log_likelihood,
     relative_efficiency,
 )
 from tests.statistical import loo_refits

@@ -93,9 +93,14 @@ class LeaveOneOut:
         return float(self.elpd.good_k)
 
     @property
+    def bad(self) -> pd.Series[bool]:
+        """Whether each k-hat is above `limit`, or could not be estimated."""
+        return ~(self.table["khat"] <= self.limit)
+
+    @property
     def bad_share(self) -> float:
         """Share of the ratings whose k-hat is above `limit`."""
-        return float((self.table["khat"] > self.limit).mean())
+        return float(self.bad.mean())
 
     @property
     def warning(self) -> str:
@@ -120,8 +125,7 @@ class LeaveOneOut:
             k-hat above `limit`) and `max_khat`. Bins without ratings are left out.
         """
         binned = {name: _binned(self.table[name]) for name in ("count", "other_count")}
-        khat = self.table["khat"]
-        frame = pd.DataFrame(binned | {"khat": khat, "bad": khat > self.limit})
+        frame = pd.DataFrame(binned | {"khat": self.table["khat"], "bad": self.bad})
         return frame.groupby(["count", "other_count"], observed=True).agg(
             ratings=("khat", "size"), share_bad=("bad", "mean"), max_khat=("khat", "max")
         )
@@ -284,7 +288,7 @@ def leave_one_out(
         n_samples=densities.n_draws,
         n_data_points=len(codes),
         scale="log",
-        warning=bool((khat > limit).any()),
+        warning=not (khat <= limit).all(),
         good_k=limit,
         elpd_i=xr.DataArray(scores, coords, ("rating_id",), "rating"),
         pareto_k=xr.DataArray(khat, coords, ("rating_id",), "pareto_k"),

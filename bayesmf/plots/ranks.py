@@ -125,7 +125,7 @@ def plot_khat(loo: LeaveOneOut, *, ax: Axes | None = None) -> Axes:
     """
     ax = prepare(ax)
     count, khat = (loo.table[name].to_numpy() for name in ("count", "khat"))
-    bad = khat > loo.limit
+    bad = loo.bad.to_numpy()
     ax.plot(
         count[~bad], khat[~bad], ls="none", marker="o", ms=3, mew=0, alpha=0.4, color=accent(),
         label="good", rasterized=True,

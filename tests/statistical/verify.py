@@ -8,8 +8,8 @@
     python -m tests.statistical.verify --seed 7      with random numbers of one's own
     python -m tests.statistical.verify --batches 1   invariance at its usual size
 
-Leave-one-out is held against fits without the rating. Each part leaves its numbers in results/; the page is made of them by `page`. The exit status says
-whether everything held.
+Leave-one-out is held against fits without the rating. Each part leaves its numbers in results/; the
+page is made of them by `page`. The exit status says whether everything held.
 """
 
 from __future__ import annotations
