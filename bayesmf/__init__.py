@@ -15,10 +15,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayesmf.choose import choose_rank as choose_rank
     from bayesmf.datasets import load_flixster as load_flixster
     from bayesmf.datasets import load_insteval as load_insteval
     from bayesmf.datasets import load_movielens as load_movielens
     from bayesmf.datasets import load_ratings as load_ratings
+    from bayesmf.diagnostics.ranks import RankChoice as RankChoice
     from bayesmf.evaluation import Comparison as Comparison
     from bayesmf.evaluation import compare as compare
     from bayesmf.fit import fit_bpmf as fit_bpmf
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
     from bayesmf.splits import train_test_split as train_test_split
 
 _HOMES = {
+    "choose": ("choose_rank",),
     "datasets": ("load_flixster", "load_insteval", "load_movielens", "load_ratings"),
+    "diagnostics.ranks": ("RankChoice",),
     "evaluation": ("Comparison", "compare"),
     "fit": ("fit_bpmf",),
     "fit_map": ("fit_pmf",),

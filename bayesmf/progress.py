@@ -79,7 +79,8 @@ class Progress:
 
     def _rate(self, task: int) -> str:
         elapsed = time.perf_counter() - self._started
-        return f"{self.done[task] / max(elapsed, 1e-9):.0f} {self.unit}/s"
+        rate = self.done[task] / max(elapsed, 1e-9)
+        return f"{rate:.0f} {self.unit}/s" if rate >= 1 else f"{60 * rate:.1f} {self.unit}/min"
 
     def _redraw(self) -> None:
         self._drawn = time.perf_counter()

@@ -23,6 +23,8 @@
     plots.plot_top_items(alignment, 0, titles=titles)
     plots.plot_scree(posterior)
     plots.plot_shrinkage(posterior)
+    plots.plot_ranks(choice)
+    plots.plot_khat(loo)
 
 Colours are those of Okabe & Ito (2008), told apart with any kind of colour vision; where they say
 which model is meant, line styles and markers say it too.
@@ -42,6 +44,7 @@ from bayesmf.plots.factors import (
     plot_top_items,
 )
 from bayesmf.plots.predictions import plot_intervals
+from bayesmf.plots.ranks import plot_khat, plot_ranks
 from bayesmf.plots.style import style
 from bayesmf.plots.traces import plot_ess_growth, plot_rank, plot_trace
 
@@ -55,10 +58,12 @@ __all__ = [
     "plot_ess_growth",
     "plot_factor_map",
     "plot_intervals",
+    "plot_khat",
     "plot_loss",
     "plot_noise_trace",
     "plot_pit",
     "plot_rank",
+    "plot_ranks",
     "plot_ratings_check",
     "plot_recommendations",
     "plot_residuals",

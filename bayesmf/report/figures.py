@@ -131,9 +131,7 @@ def criticism_figures(check: PredictiveCheck) -> str:
     )
 
 
-def factor_figures(
-    posterior: Sampled, alignment: Alignment, titles: Mapping[Any, str]
-) -> str:
+def factor_figures(posterior: Sampled, alignment: Alignment, titles: Mapping[Any, str]) -> str:
     """How many factors carry something, which items load on the first two, and shrinkage."""
     shown = [
         figure_html(

@@ -208,4 +208,3 @@ def meanings_html(columns: pd.Index) -> str:
     return "".join(
         f"<dt>{html.escape(label)}</dt><dd>{html.escape(text)}</dd>" for label, text in told.items()
     )
-

@@ -28,7 +28,7 @@ TEMPLATE = Path(__file__).parent / "page.md"
 SURE = 0.99
 """Power that is asked against every fault, and that "for certain" means here."""
 
-STAGES = ("invariance", "mutants", "calibration")
+STAGES = ("invariance", "mutants", "calibration", "leave_one_out")
 
 RANK_FAULTS = ((0.15, 1.0), (0.3, 1.0), (0.5, 1.0), (0.0, 0.9), (0.0, 0.8), (0.0, 0.6))
 """Posteriors that are wrong: shift of the mean in sds, ratio of the sd."""
@@ -80,6 +80,7 @@ def text(results: dict[str, Any]) -> str:
         coverage=_coverage(studies),
         coverage_power=_percent(min(row["power"]["known"] for row in studies)),
         figures=_figures(),
+        leave_one_out=_leave_one_out(rows["leave_one_out"][0]),
         made=", ".join(
             f"{name} {one['date']} (seed {one['seed']:,}, {one['minutes']:g} min)"
             for name, one in results.items()
@@ -225,6 +226,18 @@ def _coverage(rows: list[dict[str, Any]]) -> str:
         for kind, found in row["coverage"].items()
     ]
     return table(["model", "cells", *(f"{level} interval" for level in levels)], lines, 2)
+
+
+def _leave_one_out(row: dict[str, Any]) -> str:
+    return (
+        f"On {row['ratings']:,} ratings of InstEval ({row['users']} students, {row['items']} "
+        f"lecturers) the log densities of {row['points']} of them, each left out, sum to "
+        f"{row['loo']:.3f} ± {row['loo_se']:.3f} by PSIS-LOO and to {row['refits']:.3f} ± "
+        f"{row['refits_se']:.3f} by {row['points']} fits without the rating (Monte Carlo standard "
+        f"errors): {abs(row['z']):.1f} standard errors apart, p = {_p(row['p'])}. The largest "
+        f"difference of one rating is {row['largest_apart']:.3f}, the largest k-hat "
+        f"{row['largest_khat']:.2f}."
+    )
 
 
 def _figures() -> str:

@@ -8,8 +8,8 @@
     python -m tests.statistical.verify --seed 7      with random numbers of one's own
     python -m tests.statistical.verify --batches 1   invariance at its usual size
 
-Each part leaves its numbers in results/; the page is made of them by `page`. The exit status says
-whether everything held.
+Leave-one-out is held against fits without the rating. Each part leaves its numbers in results/; the
+page is made of them by `page`. The exit status says whether everything held.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from rich.progress import track
 from threadpoolctl import threadpool_limits
 
 from bayesmf.kernels.vectors import VECTOR_BYTES
-from tests.statistical import calibration, page
+from tests.statistical import calibration, loo_refits, page
 from tests.statistical.calibration_plots import coverage_figure, ecdf_figure
 from tests.statistical.closed_forms import CHECKS
 from tests.statistical.functionals import functionals
@@ -216,7 +216,12 @@ def in_processes[T, R](function: Callable[[T], R], tasks: Sequence[T], what: str
         )
 
 
-STAGES = dict(zip(page.STAGES, (invariance, mutants, calibrate), strict=True))
+def leave_one_out(quick: bool, seed: int, _: int) -> Numbers:
+    """PSIS-LOO against fits without the rating."""
+    return [loo_refits.compare(seed, quick=quick)]
+
+
+STAGES = dict(zip(page.STAGES, (invariance, mutants, calibrate, leave_one_out), strict=True))
 
 
 def main() -> int:
