@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 import bayesmf
 
 if TYPE_CHECKING:
@@ -53,23 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     comparison = bayesmf.compare(models, test)
     print(f"\n{comparison}")
 
-    # Matplotlib and ArviZ take seconds to import: the table above need not wait for them.
-    from bayesmf.plots import probe_rhat  # noqa: PLC0415
-    from bayesmf.report import page  # noqa: PLC0415
-
     titles = table.drop_duplicates("item").set_index("item")["title"].to_dict()
-    print(f"\n{page.convergence_line(probe_rhat(post), post.data.attrs)}")
-    user = page.median_user(post.ratings)
+    print(f"\n{post.diagnose().verdict}")
+    user = median_user(post.ratings)
     print(f"\n{recommendation_lines(post, user, titles)}")
-    written = page.write_comparison_page(
-        options.output, comparison, post, models=models, name="MovieLens", about=ABOUT,
-        titles=titles, user=user,
-    )  # fmt: skip
+    written = post.report(
+        options.output, test=test, models=models, items=titles, name="MovieLens", about=ABOUT
+    )
     print(f"\nWrote {written}: open it in a browser. It needs no network.")
     if options.figure:
         save_figure(options.figure, comparison, post)
         print(f"Wrote {options.figure}.")
     return 0
+
+
+def median_user(ratings: bayesmf.Ratings) -> object:
+    """Return the user whose number of ratings is the median: neither a fan nor a passer-by."""
+    counts = np.diff(ratings.by_user.indptr)
+    return ratings.user_ids[int(np.argsort(counts, kind="stable")[len(counts) // 2])]
 
 
 def recommendation_lines(

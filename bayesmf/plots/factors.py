@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from bayesmf.diagnostics.aligned import check_titles
+from bayesmf.diagnostics.by_count import count_bins
 from bayesmf.diagnostics.tastes import taste_sizes
-from bayesmf.plots.counts import _count_axis, count_bins
+from bayesmf.plots.counts import count_axis
 from bayesmf.plots.labels import place_labels, shorten
 from bayesmf.plots.style import accent, contrast, grid, ink, prepare, styled
 from bayesmf.validation import Described, check_choice, check_integer, check_number, fail
@@ -319,7 +320,7 @@ def plot_shrinkage(
     )  # fmt: skip
     known = medians(sizes.of_mean)
     ax.plot(at, known, color=ink(), marker="o", ms=5, label="median of mean tastes")
-    _count_axis(ax, counts, by)
+    count_axis(ax, counts, by)
     ax.set_ylim(0, 1.35 * max(medians(sizes.upper)))
     few, many = (f"{known[end]:.2f} at {at[end]:,.0f}" for end in (0, -1))
     unit = "rating" if f"{at[0]:,.0f}" == "1" else "ratings"

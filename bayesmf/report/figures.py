@@ -61,7 +61,7 @@ def honesty_figures(
                     comparison, models=models, difference=True, ax=ax
                 ),
                 "Measured less nominal coverage of every interval: above the line intervals hold "
-                "more ratings than they promise, below it fewer (grey: what chance alone would do).",
+                "more ratings than they promise, below it fewer (grey: what chance would do).",
                 "Calibration of each model's intervals",
             ),
             figure_html(
@@ -97,17 +97,17 @@ def prediction_figures(comparison: Comparison, posterior: Sampled, name: str) ->
             "Posterior sd by number of training ratings of the item",
         ),
     ]
-    for by in ("item", "user"):
-        shown.append(
-            figure_html(
-                lambda ax, by=by: plots.plot_error_by_count(  # type: ignore[misc]
-                    comparison, posterior.ratings, by=by, ax=ax
-                ),
-                f"RMSE by number of training ratings of the {by} (markers) and the error that "
-                "the intervals promise (lines): near each other, they can be trusted.",
-                f"Measured and promised error by number of training ratings of the {by}",
-            )
+    shown += [
+        figure_html(
+            lambda ax, by=by: plots.plot_error_by_count(  # type: ignore[misc]
+                comparison, posterior.ratings, by=by, ax=ax
+            ),
+            f"RMSE by number of training ratings of the {by} (markers) and the error that "
+            "the intervals promise (lines): near each other, they can be trusted.",
+            f"Measured and promised error by number of training ratings of the {by}",
         )
+        for by in ("item", "user")
+    ]
     return "".join(shown)
 
 

@@ -1,4 +1,4 @@
-"""One page about a posterior: its verdict first, then what it was fitted to and what it is worth."""
+"""One page about a posterior: its verdict first, then its data and what it is worth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from bayesmf.diagnostics.alignment import align
-from bayesmf.diagnostics.convergence import Diagnostics
 from bayesmf.diagnostics.criticism import check_predictive
 from bayesmf.diagnostics.pit import pit
 from bayesmf.evaluation import compare
@@ -41,6 +40,7 @@ from bayesmf.validation import check_integer, fail
 
 if TYPE_CHECKING:
     from bayesmf.diagnostics.aligned import Alignment
+    from bayesmf.diagnostics.convergence import Diagnostics
     from bayesmf.evaluation import Comparison, Predictor
     from bayesmf.model import BPMF
     from bayesmf.ratings import Ratings
@@ -72,7 +72,7 @@ class Reported(Sampled, Protocol):
 
 
 class Judgement(NamedTuple):
-    """Models on held-out ratings: the comparison, which of its models the page is about, its PIT."""
+    """Models on held-out ratings: the comparison, and which of its models the page is about."""
 
     comparison: Comparison
     models: Mapping[str, Predictor]
@@ -134,7 +134,7 @@ def write_report(
 def judge_models(
     posterior: Predictor, models: Mapping[str, Predictor], test: object, name: str
 ) -> Judgement:
-    """Compare models on held-out ratings; the posterior is added under `name` if it is not there."""
+    """Compare models on held-out ratings, and the posterior as `name` if it is not among them."""
     every = dict(models)
     same = [key for key, model in every.items() if model is posterior]
     shown = same[0] if same else name
@@ -165,7 +165,7 @@ def factor_parts(alignment: Alignment, titles: Mapping[Any, str]) -> list[dict[s
     for factor in range(alignment.n_factors):
         table = alignment.top_items(factor, ON_EACH_END)
         ends = {
-            end: "; ".join(
+            str(end): "; ".join(
                 f"{title_of(row['item'], titles)} ({row['loading']:+.2f})".replace("-", "−")
                 for row in part.to_dict("records")
             )

@@ -157,8 +157,8 @@ def recommendations_html(
         f'<th scope="col" class="drawn">{start:g} to {end:g}, mark at {top:g}</th>'
     )
     return (
-        f'<div class="wide"><table class="numbers" id="recommendations-{number}"><thead><tr>{heads}</tr>'
-        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<div class="wide"><table class="numbers" id="recommendations-{number}">'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bayesmf.diagnostics import alignment, convergence, criticism
 from bayesmf.point.tuning import Settings
@@ -249,14 +249,15 @@ class Judging(Result):
 
         titles, shown, n = page.check_page(path, n, items, users, self.ratings, "report")
         self._codes(shown, "user", "users", "report")
+        posterior: Any = self  # a `Posterior`, which has all that a page asks for
         judged = None
         if test is not None:
             compared = {"ALS": self._least_squares()} if models is None else models
-            judged = page.judge_models(self, compared, test, "BPMF")
+            judged = page.judge_models(posterior, compared, test, "BPMF")
         elif models is not None:
             fail("models", "report", "left out without test ratings to compare on", "models")
         return page.write_report(
-            path, self, judged, name=name, about=about, titles=titles, users=shown, n=n
+            path, posterior, judged, name=name, about=about, titles=titles, users=shown, n=n
         )
 
     def _least_squares(self) -> PointEstimate:
