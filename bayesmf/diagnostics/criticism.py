@@ -94,17 +94,21 @@ class PredictiveCheck:
 
     def __str__(self) -> str:
         found = "\n".join(f"- {line}" for line in self.findings) or _NOTHING
-        return f"{self._title()}\n{self.table.round(4).to_string()}\n{found}"
+        return f"{self._title()}\n{self.table.to_string(float_format=_digits)}\n{found}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.findings)
         found = f"<ul>{lines}</ul>" if lines else f"<p>{_NOTHING}</p>"
-        return f"<p><b>{self._title()}</b></p>{self.table.round(4).to_html()}{found}"
+        return f"<p><b>{self._title()}</b></p>{self.table.to_html(float_format=_digits)}{found}"
 
     def _title(self) -> str:
         return f"Predictive check: observed ratings against {self.draws} replicates"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4g}"
 
 
 _NOTHING = "In none of these do the observed ratings stand out from the replicated ones."
@@ -135,11 +139,11 @@ def check_predictive(
 
     Notes
     -----
-    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807, eq. 6-8. The same ratings fit the
-    model and judge it, so that p-values of a model that holds gather about 0.5. Residuals are
-    their realised discrepancies: in each draw, observed and replicated ratings are compared with
-    the means of that draw, and put into bins by them. Residuals from posterior means would show a
-    slope in any model with priors, since predictions are drawn towards the centre.
+    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807. The same ratings fit the model and
+    judge it, so that p-values of a model that holds gather about 0.5. Residuals are their realised
+    discrepancies: in each draw, observed and replicated ratings are compared with the means of
+    that draw, and put into bins by them. Residuals from posterior means would show a slope in any
+    model with priors, since predictions are drawn towards the centre.
 
     Means over users and items count each row once, however many ratings it has.
 
