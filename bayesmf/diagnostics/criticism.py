@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmf.diagnostics.findings import sentence
-from bayesmf.diagnostics.grids import detect_grid, half_way
+from bayesmf.diagnostics.grids import detect_grid
 from bayesmf.diagnostics.replication import DECILES, FEWEST, Edges, Features, Replicator, Residuals
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import Described, check_integer, check_seed, fail
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
     from bayesmf.ratings import Ratings
 
-N_BINS = 20
-"""Bins of ratings that have no grid, and of predicted means."""
-CELLS_PER_BIN = 50
-"""Training cells that a bin of predicted means holds at least."""
 FEWEST_DRAWS = 20
 TAILS = (0.05, 0.95)
 FAR = 4.0
@@ -94,17 +90,21 @@ class PredictiveCheck:
 
     def __str__(self) -> str:
         found = "\n".join(f"- {line}" for line in self.findings) or _NOTHING
-        return f"{self._title()}\n{self.table.round(4).to_string()}\n{found}"
+        return f"{self._title()}\n{self.table.to_string(float_format=_digits)}\n{found}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         lines = "".join(f"<li>{html.escape(line)}</li>" for line in self.findings)
         found = f"<ul>{lines}</ul>" if lines else f"<p>{_NOTHING}</p>"
-        return f"<p><b>{self._title()}</b></p>{self.table.round(4).to_html()}{found}"
+        return f"<p><b>{self._title()}</b></p>{self.table.to_html(float_format=_digits)}{found}"
 
     def _title(self) -> str:
         return f"Predictive check: observed ratings against {self.draws} replicates"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4g}"
 
 
 _NOTHING = "In none of these do the observed ratings stand out from the replicated ones."
@@ -135,11 +135,11 @@ def check_predictive(
 
     Notes
     -----
-    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807, eq. 6-8. The same ratings fit the
-    model and judge it, so that p-values of a model that holds gather about 0.5. Residuals are
-    their realised discrepancies: in each draw, observed and replicated ratings are compared with
-    the means of that draw, and put into bins by them. Residuals from posterior means would show a
-    slope in any model with priors, since predictions are drawn towards the centre.
+    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807. The same ratings fit the model and
+    judge it, so that p-values of a model that holds gather about 0.5. Residuals are their realised
+    discrepancies: in each draw, observed and replicated ratings are compared with the means of
+    that draw, and put into bins by them. Residuals from posterior means would show a slope in any
+    model with priors, since predictions are drawn towards the centre.
 
     Means over users and items count each row once, however many ratings it has.
 
@@ -168,10 +168,7 @@ def check_predictive(
         must = f"a posterior of at least {FEWEST_DRAWS} kept draws"
         fail("posterior", function, must, Described(f"{replicator.n_kept}"))
     grid = detect_grid(ratings.values)
-    edges = Edges(
-        _rating_edges(ratings.values) if grid is None else half_way(grid),
-        _mean_edges(replicator.some_means(100_000)),
-    )
+    edges = Edges.of(ratings.values, replicator.some_means(100_000), grid)
     observed = replicator.observed(edges)
     draws = min(draws, replicator.n_kept)
     features, residuals = zip(*replicator.replicates(draws, edges), strict=True)
@@ -315,17 +312,3 @@ def _rounded(raw: np.ndarray) -> np.ndarray:
     shares[:, -2] += shares[:, -1]
     shares[:, [0, -1]] = 0.0
     return shares
-
-
-def _rating_edges(values: np.ndarray) -> np.ndarray:
-    return _inner_edges(values, N_BINS)
-
-
-def _mean_edges(means: np.ndarray) -> np.ndarray:
-    return _inner_edges(means, min(N_BINS, max(1, len(means) // CELLS_PER_BIN)))
-
-
-def _inner_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
-    edges = np.unique(np.quantile(values, np.arange(1, n_bins) / n_bins))
-    # Above the largest value would be a bin for nothing.
-    return edges[edges < values.max()]

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 BAND = 0.95
 SURE = 3.0
-"""Standard errors at which a bias, or intervals too narrow or too wide, are put into words: one
-calibrated model in 190 is spoken ill of."""
+"""Standard errors at which a bias, or intervals too narrow or too wide, are put into words: by
+chance for one calibrated model in 190, while one in 20 has a bin outside the band."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -141,8 +141,9 @@ def pit(
     -----
     Czado, Gneiting & Held (2009), Biometrics 65, eq. 2-3: the mean over ratings of the
     distribution functions of their PITs, differenced over the bins. Standard errors allow for
-    ratings of the same user, and of the same item, that go wrong together (Cameron, Gelbach &
-    Miller 2011, JBES 29, eq. 2.11); the band has Bonferroni's correction for the number of bins.
+    ratings of the same user, and of the same item, that go wrong together (two-way clusters:
+    Cameron, Gelbach & Miller 2011, JBES 29, section 2); the band has Bonferroni's correction for
+    the number of bins.
 
     Examples
     --------
@@ -241,7 +242,7 @@ def _mean_and_error(
     """Mean over ratings, and its standard error about what is expected of a calibrated model.
 
     Ratings of one user, or of one item, go wrong together: Cameron, Gelbach & Miller (2011),
-    JBES 29, eq. 2.11, never less than if they were independent.
+    JBES 29, section 2; never less than if they were independent.
     """
     off = values - expected
     alone = float(np.einsum("n,n->", off, off))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bayesmf.diagnostics.grids import half_way
 from bayesmf.indexing import chunks
 from bayesmf.kernels import mixtures
 from bayesmf.seeds import generator
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 15
 """Cells that a thread works on at a time: about ten arrays of 256 KB."""
+N_BINS = 20
+"""Bins of ratings that have no grid, and of predicted means."""
+CELLS_PER_BIN = 50
+"""Training cells that a bin of predicted means holds at least."""
 DECILES = np.arange(1, 10) / 10
 FEWEST = 5
 """Ratings without which a user's sd says nothing."""
@@ -34,6 +39,15 @@ class Edges(NamedTuple):
 
     rating: np.ndarray
     predicted: np.ndarray
+
+    @classmethod
+    def of(cls, ratings: np.ndarray, means: np.ndarray, grid: np.ndarray | None) -> Edges:
+        """Choose bins around the levels of the grid, or of equal shares, as those of means are."""
+        n_predicted = min(N_BINS, max(1, len(means) // CELLS_PER_BIN))
+        return cls(
+            _equal_shares(ratings, N_BINS) if grid is None else half_way(grid),
+            _equal_shares(means, n_predicted),
+        )
 
 
 class Sums(NamedTuple):
@@ -209,6 +223,12 @@ class Replicator:
             sd_user_sd=float(user_sd.std()) if len(user_sd) > 1 else float("nan"),
             sd_item_mean=float(item_mean.std()),
         )
+
+
+def _equal_shares(values: np.ndarray, n_bins: int) -> np.ndarray:
+    edges = np.unique(np.quantile(values, np.arange(1, n_bins) / n_bins))
+    # Above the largest value would be a bin for nothing.
+    return edges[edges < values.max()]
 
 
 def _deciles(values: np.ndarray) -> np.ndarray:

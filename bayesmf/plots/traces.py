@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from bayesmf.diagnostics.identified import check_identified, interaction_sd
 from bayesmf.plots.style import grid as faint_grid
@@ -14,7 +15,6 @@ from bayesmf.validation import Described, fail
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -67,8 +67,8 @@ def plot_trace(posterior: Sampled, names: str | Sequence[str] | None = None) -> 
     n_chains, n_rows = shown.sizes["chain"], len(shown.data_vars)
     words: dict[str, Any] = {"color": ink(), "size": 10}
     found = arviz.plot_trace_dist(
-        _tree(shown), compact=False, combined=False, backend="matplotlib", kind="kde",
-        color=_chain_colors(n_chains),
+        xr.DataTree.from_dict({"posterior": shown}), compact=False, combined=False,
+        backend="matplotlib", kind="kde", color=_chain_colors(n_chains),
         visuals={
             "label": words, "xlabel_trace": words, "trace": {"width": 0.6},
             "ticklabels": {"size": 9},
@@ -124,8 +124,8 @@ def plot_rank(posterior: Sampled, names: str | Sequence[str] | None = None) -> F
     words: dict[str, Any] = {"color": ink(), "size": 10}
     columns = min(n_panels, 2)
     found = arviz.plot_rank(
-        _tree(shown), envelope_prob=0.95, method="mtc_c", backend="matplotlib",
-        color=_chain_colors(n_chains), col_wrap=columns,
+        xr.DataTree.from_dict({"posterior": shown}), envelope_prob=0.95, method="mtc_c",
+        backend="matplotlib", color=_chain_colors(n_chains), col_wrap=columns,
         visuals={"title": words, "xlabel": words | {"text": "rank, as a share"}},
         figure_kwargs={"figsize": (4.1 * columns, 2.4 * -(-n_panels // columns))},
     )  # fmt: skip
@@ -182,8 +182,7 @@ def plot_ess_growth(
     import arviz  # noqa: PLC0415 - takes seconds to import, and only a few figures need it
 
     function = "plot_ess_growth"
-    listed = (*NAMES, "probe") if names is None else names
-    shown = _selected(posterior, listed, function, probes=MOST_PROBES)
+    shown = _selected(posterior, names, function, (*NAMES, "probe"), probes=MOST_PROBES)
     n_draws, n_chains = shown.sizes["draw"], shown.sizes["chain"]
     if n_draws < FEWEST_DRAWS:
         must = f"a posterior of at least {FEWEST_DRAWS} draws a chain"
@@ -225,11 +224,13 @@ def _selected(
     posterior: Sampled,
     names: str | Sequence[str] | None,
     function: str,
-    probes: int = MOST_ENTRIES,
+    default: tuple[str, ...] = NAMES,
+    probes: int | None = None,
 ) -> xr.Dataset:
-    """Scalars, and entries of vectors as scalars of their own; `probe` stays whole if many."""
+    """Scalars, and first entries of vectors as scalars of their own; `probes` cells as a vector."""
     group = posterior.data["posterior"].dataset
-    listed = check_identified(NAMES if names is None else names, function, "names")
+    listed = check_identified(default if names is None else names, function, "names")
+    first = 1 if names is None else MOST_ENTRIES
     columns: dict[str, xr.DataArray] = {}
     for name in listed:
         if name == "interaction_sd":
@@ -241,24 +242,15 @@ def _selected(
             continue
         dim = str(values.dims[-1])
         labels = values[dim].to_numpy()
-        if name == "probe" and probes > MOST_ENTRIES:
+        if name == "probe" and probes is not None:
             some = np.unique(np.linspace(0, len(labels) - 1, probes).astype(int))
             columns[name] = values.isel({dim: some})
             continue
-        first = 1 if names is None or listed == (*NAMES, "probe") else MOST_ENTRIES
         for entry in range(min(first, len(labels))):
             columns[f"{name}[{labels[entry]}]"] = values.isel({dim: entry}, drop=True)
     if not columns:
         fail("names", function, "variables with at least one entry", names)
-    import xarray  # noqa: PLC0415 - the package imports without it
-
-    return xarray.Dataset(columns)
-
-
-def _tree(shown: xr.Dataset) -> xr.DataTree:
-    import xarray  # noqa: PLC0415 - the package imports without it
-
-    return xarray.DataTree.from_dict({"posterior": shown})
+    return xr.Dataset(columns)
 
 
 def _chain_colors(n_chains: int) -> list[str]:
