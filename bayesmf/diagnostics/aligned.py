@@ -93,8 +93,8 @@ class Alignment:
         -------
         DataFrame
             Index `side` ("user", "item") and `factor`. `rhat_median`, `rhat_worst` and
-            `rhat_below_1.01` (the share) of the rank-normalised split R-hat, NaN where chains are
-            too short to say and for ADVI; `ess_median` and `ess_worst` of the bulk ESS.
+            `rhat_below_1.01` (the share) of the rank-normalised split R-hat, NaN for one chain,
+            for chains too short to say and for ADVI; `ess_median` and `ess_worst` of the bulk ESS.
 
         Notes
         -----

@@ -23,13 +23,9 @@ from __future__ import annotations
 from bayesmf.plots.calibration import coverage_curve, plot_calibration
 from bayesmf.plots.convergence import plot_loss, plot_noise_trace, plot_rhat, probe_rhat
 from bayesmf.plots.counts import plot_coverage_by_count, plot_error_by_count, plot_uncertainty
-from bayesmf.plots.factors import (
-    plot_factor_map,
-    plot_scree,
-    plot_shrinkage,
-    plot_top_items,
-)
+from bayesmf.plots.factors import plot_factor_map, plot_top_items
 from bayesmf.plots.predictions import plot_intervals
+from bayesmf.plots.shrinkage import plot_scree, plot_shrinkage
 from bayesmf.plots.style import style
 
 __all__ = [
