@@ -105,8 +105,9 @@ def plot_shrinkage(
     Returns
     -------
     matplotlib Axes
-        Points "mean tastes of a user", a line "median" of them, and a line "in a draw", the median
-        of the posterior mean size, in a band between the medians of the ends of its interval.
+        Points "mean tastes of a user", their "median of mean tastes", and "in a draw, 90%
+        interval": the median of the posterior mean of the size in a draw, in a band between the
+        medians of the ends of its interval.
 
     Examples
     --------
