@@ -377,6 +377,20 @@ def test_no_interaction_at_all():
     assert np.isnan(found.rhat()["rhat_median"]).all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (1, 1), (2, 2)])
+def test_the_fewest_rows(method, shape):
+    rng = np.random.default_rng(20)
+    users, items = (rng.normal(size=(2, 6, n, 3)) for n in shape)
+    found = align(posterior(users, items), method=method)
+    # Centring leaves nothing of a single row, and one direction of two.
+    alive = (found.strength["share"] > 1e-12).sum()
+    assert alive == min(shape) - 1
+    assert len(found.rhat()) == 2 * min(shape)
+    assert len(found.top_users(0)) == 2 * shape[0]
+    assert str(found).startswith("Alignment")
+
+
 def test_one_chain_and_too_few_draws():
     rng = np.random.default_rng(13)
     users, items = rng.normal(size=(1, 40, 30, 2)), rng.normal(size=(1, 40, 20, 2))

@@ -93,8 +93,8 @@ class Alignment:
         -------
         DataFrame
             Index `side` ("user", "item") and `factor`. `rhat_median`, `rhat_worst` and
-            `rhat_below_1.01` (the share) of the rank-normalised split R-hat, NaN where chains are
-            too short to say and for ADVI; `ess_median` and `ess_worst` of the bulk ESS.
+            `rhat_below_1.01` (the share) of the rank-normalised split R-hat, NaN for one chain,
+            for chains too short to say and for ADVI; `ess_median` and `ess_worst` of the bulk ESS.
 
         Notes
         -----
@@ -121,13 +121,14 @@ class Alignment:
             n = loadings.sizes[side]
             at = np.unique(np.linspace(0, n - 1, min(rows, n)).round().astype(int))
             some = loadings.isel({side: at}).astype(np.float64).to_dataset(name="x")
-            shape = (len(at), self.n_factors)
-            known = loadings.sizes["draw"] >= 4
-            rhat = ess = np.full(shape, np.nan)
-            if known and not self.independent:
-                rhat = arviz.rhat(some, method="rank")["x"].to_numpy()
-            if known:
-                ess = arviz.ess(some, method="bulk")["x"].to_numpy()
+            enough = loadings.sizes["draw"] >= 4
+            rhat = ess = np.full((len(at), self.n_factors), np.nan)
+            # Of two rows the loadings are 1 and -1 in every draw: R-hat is 0/0 there.
+            with np.errstate(divide="ignore", invalid="ignore"):
+                if enough and not self.independent:
+                    rhat = arviz.rhat(some, method="rank")["x"].to_numpy()
+                if enough:
+                    ess = arviz.ess(some, method="bulk")["x"].to_numpy()
             tables[side] = pd.DataFrame(
                 {
                     "rhat_median": _over(np.median, rhat),
@@ -279,5 +280,5 @@ def _flat(loadings: np.ndarray) -> np.ndarray:
 
 def _over(function: Any, values: np.ndarray) -> list[float]:
     # A number for each factor; R-hat of a loading that never moves is NaN, and left out.
-    known = [column[np.isfinite(column)] for column in values.T]
+    known = [column[~np.isnan(column)] for column in values.T]
     return [float(function(column)) if len(column) else float("nan") for column in known]

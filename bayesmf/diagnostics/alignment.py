@@ -33,6 +33,8 @@ MEANS = 2
 STORED = np.float32
 _AXES = ("chain", "draw")
 
+type Place = tuple[int, int]
+
 
 class Drawn(Protocol):
     """What alignment needs of a posterior."""
@@ -59,6 +61,30 @@ class Sides(NamedTuple):
             len(self.users) * self.users.T @ other.users
             + len(self.items) * self.items.T @ other.items
         )
+
+
+class Draws(NamedTuple):
+    """The draws to align: all chains of a group of factor draws, and positions of draws in it."""
+
+    group: xr.Dataset
+    at: list[int]
+
+    @property
+    def places(self) -> list[Place]:
+        """Chain and position in `at` of every draw."""
+        return list(np.ndindex(self.group.sizes["chain"], len(self.at)))
+
+    def raw(self, place: Place) -> list[np.ndarray]:
+        """Factors of users and of items in one draw, in double precision."""
+        chain, draw = place
+        return [
+            self.group[name].to_numpy()[chain, self.at[draw]].astype(np.float64)
+            for name in ("user_factors", "item_factors")
+        ]
+
+    def sides(self, place: Place) -> Sides:
+        """One draw in balanced form."""
+        return Sides(*canonical_factors(*self.raw(place)))
 
 
 def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> Alignment:
@@ -106,6 +132,8 @@ def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> 
     The factors stand in the order of their strength, with the sign that makes the item with the
     largest mean loading positive. With fewer rows than factors there are only so many.
 
+    Intervals are those of loadings in this frame: what would turn all draws alike is not in them.
+
     Examples
     --------
     >>> import bayesmf
@@ -135,46 +163,34 @@ def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> 
     if each < wanted:
         megabytes = MOST_BYTES // 1_000_000
         note = f"{each * chains} draws, not {wanted * chains}: more take over {megabytes} MB."
-    picked = group.isel(draw=np.linspace(0, kept - 1, each).round().astype(int))
+    at = np.linspace(0, kept - 1, each).round().astype(int).tolist()
+    source = Draws(group, at)
     prepare = _matched if method == "matchalign" else _nearest
     # Of such small products BLAS makes threads that wait for one another.
     with threadpool_limits(1, user_api="blas"):
-        pivot = _pivot(picked)
-        aligned = _collect(picked, prepare(picked, pivot), rank)
-    reference = int(picked["chain"][pivot[0]]), int(picked["draw"][pivot[1]])
+        pivot = _pivot(source, rank)
+        aligned = _collect(source, prepare(source, pivot), rank)
+    reference = int(group["chain"][pivot[0]]), int(group["draw"][at[pivot[1]]])
     independent = "pareto_k" in posterior.data.attrs
     return Alignment(aligned, method, reference, independent, note)
 
 
-def _sides(group: xr.Dataset, at: tuple[int, int]) -> Sides:
-    users, items = (
-        group[name].to_numpy()[at].astype(np.float64) for name in ("user_factors", "item_factors")
-    )
-    return Sides(*canonical_factors(users, items))
-
-
-def _places(group: xr.Dataset) -> list[tuple[int, int]]:
-    return list(np.ndindex(group.sizes["chain"], group.sizes["draw"]))
-
-
-def _pivot(group: xr.Dataset) -> tuple[int, int]:
+def _pivot(source: Draws, rank: int) -> Place:
     # The draw of the median condition number, as in the paper. No rotation changes it.
-    def condition(at: tuple[int, int]) -> float:
-        scatters = []
-        for name in ("user_factors", "item_factors"):
-            rows = group[name].to_numpy()[at].astype(np.float64)
-            rows -= rows.mean(axis=0)
-            scatters.append(rows.T @ rows)
-        values = singular_values(scatters[0], scatters[1])
-        return float(values[0] / values[-1]) if values[-1] > 0 else np.inf
+    def condition(place: Place) -> float:
+        centred = [rows - rows.mean(axis=0) for rows in source.raw(place)]
+        values = singular_values(*(rows.T @ rows for rows in centred))
+        # Centring may have taken the last of few rows' directions.
+        last = values[min(rank, *(len(rows) - 1 for rows in centred)) - 1]
+        return float(values[0] / last) if last > 0 else np.inf
 
-    places = _places(group)
-    order = np.argsort([condition(at) for at in places], kind="stable")
+    places = source.places
+    order = np.argsort([condition(place) for place in places], kind="stable")
     return places[order[(len(order) - 1) // 2]]
 
 
-def _matched(group: xr.Dataset, pivot: tuple[int, int]) -> Callable[[Sides], Sides]:
-    reference = _sides(group, pivot)
+def _matched(source: Draws, pivot: Place) -> Callable[[Sides], Sides]:
+    reference = source.sides(pivot)
     reference = reference.turned(varimax(*reference))
     lengths = np.diag(reference.products(reference))
 
@@ -187,16 +203,16 @@ def _matched(group: xr.Dataset, pivot: tuple[int, int]) -> Callable[[Sides], Sid
     return turn
 
 
-def _nearest(group: xr.Dataset, pivot: tuple[int, int]) -> Callable[[Sides], Sides]:
-    reference, places = _sides(group, pivot), _places(group)
+def _nearest(source: Draws, pivot: Place) -> Callable[[Sides], Sides]:
+    reference, places = source.sides(pivot), source.places
 
     def turn(sides: Sides) -> Sides:
         return sides.turned(nearest_rotation(sides.products(reference)))
 
     for _ in range(MEANS):
         users, items = (np.zeros_like(side) for side in reference)
-        for at in places:
-            turned = turn(_sides(group, at))
+        for place in places:
+            turned = turn(source.sides(place))
             users += turned.users
             items += turned.items
         reference = Sides(users / len(places), items / len(places))
@@ -204,34 +220,37 @@ def _nearest(group: xr.Dataset, pivot: tuple[int, int]) -> Callable[[Sides], Sid
     return turn
 
 
-def _collect(group: xr.Dataset, turn: Callable[[Sides], Sides], rank: int) -> xr.Dataset:
-    chains, each = group.sizes["chain"], group.sizes["draw"]
+def _collect(source: Draws, turn: Callable[[Sides], Sides], rank: int) -> xr.Dataset:
+    group, at = source
+    chains, each = group.sizes["chain"], len(at)
     users, items = (
         np.empty((chains, each, group.sizes[side], rank), STORED) for side in ("user", "item")
     )
     share = np.empty((chains, each, rank))
-    for at in _places(group):
-        sides = turn(_sides(group, at))
-        share[at] = shares(*sides)
+    for place in source.places:
+        sides = turn(source.sides(place))
+        share[place] = shares(*sides)
         # The scale goes to the items: theirs are in ratings, users' in sds.
         scale = np.sqrt(np.square(sides.users).mean(axis=0))
         zero = scale <= DEGENERATE * scale.max()
-        users[at] = np.where(zero, 0.0, sides.users / np.where(zero, 1.0, scale))
-        items[at] = np.where(zero, 0.0, sides.items * scale)
+        users[place] = np.where(zero, 0.0, sides.users / np.where(zero, 1.0, scale))
+        items[place] = np.where(zero, 0.0, sides.items * scale)
     mean = items.mean(axis=(0, 1), dtype=np.float64)
     signs = np.sign(mean[np.abs(mean).argmax(axis=0), np.arange(rank)])
     signs[signs == 0] = 1.0
     order = np.argsort(-share.mean(axis=(0, 1)), kind="stable")
     # Draw by draw, since the whole is as large as memory allows.
-    for at in _places(group):
-        users[at], items[at] = (side[at][:, order] * signs[order] for side in (users, items))
+    for place in source.places:
+        for side in (users, items):
+            side[place] = side[place][:, order] * signs[order]
     variables = {
         "user_loadings": ((*_AXES, "user", "factor"), users),
         "item_loadings": ((*_AXES, "item", "factor"), items),
         "share": ((*_AXES, "factor"), share[:, :, order]),
     }
-    coords = {name: group[name].to_numpy() for name in (*_AXES, "user", "item")}
-    return xr.Dataset(variables, coords=coords | {"factor": np.arange(rank)})
+    coords = {name: group[name].to_numpy() for name in ("chain", "user", "item")}
+    coords |= {"draw": group["draw"].to_numpy()[at], "factor": np.arange(rank)}
+    return xr.Dataset(variables, coords=coords)
 
 
 def shares(users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -37,14 +37,10 @@ from bayesmf.plots.cells import plot_als_against_bpmf, plot_cell, plot_recommend
 from bayesmf.plots.checks import plot_pit, plot_ratings_check, plot_residuals, plot_rows_check
 from bayesmf.plots.convergence import plot_loss, plot_noise_trace, plot_rhat
 from bayesmf.plots.counts import plot_coverage_by_count, plot_error_by_count, plot_uncertainty
-from bayesmf.plots.factors import (
-    plot_factor_map,
-    plot_scree,
-    plot_shrinkage,
-    plot_top_items,
-)
+from bayesmf.plots.factors import plot_factor_map, plot_top_items
 from bayesmf.plots.predictions import plot_intervals
 from bayesmf.plots.ranks import plot_khat, plot_ranks
+from bayesmf.plots.shrinkage import plot_scree, plot_shrinkage
 from bayesmf.plots.style import style
 from bayesmf.plots.traces import plot_ess_growth, plot_rank, plot_trace
 

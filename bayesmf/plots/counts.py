@@ -73,7 +73,7 @@ def plot_uncertainty(
     cells = comparison.cells
     counts = row_counts(cells, posterior.ratings, by)
     pairs = cells["test"][["user", "item"]]
-    sd = posterior.predict(pairs, kind="latent")["sd"].to_numpy()
+    sd = posterior.predict(pairs, prob=None, kind="latent")["sd"].to_numpy()
     rng = np.random.default_rng(random_seed)
     shown = np.sort(rng.choice(len(cells), min(n, len(cells)), replace=False))
     ax.plot(

@@ -62,7 +62,7 @@ class Sampled(Protocol):
     data: xr.DataTree
     ratings: Ratings
 
-    def predict(self, pairs: object, *, prob: float = ..., kind: str = ...) -> pd.DataFrame:
+    def predict(self, pairs: object, *, prob: float | None = ..., kind: str = ...) -> pd.DataFrame:
         """Predict cells, with intervals."""
 
 
