@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bayesmf.diagnostics import alignment, convergence, criticism
+from bayesmf.diagnostics import alignment, convergence, criticism, leave_one_out, likelihoods
 from bayesmf.point.tuning import Settings
 from bayesmf.progress import Progress
 from bayesmf.results.base import Result
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bayesmf.diagnostics.aligned import Alignment
     from bayesmf.diagnostics.convergence import Diagnostics
     from bayesmf.diagnostics.criticism import PredictiveCheck
+    from bayesmf.diagnostics.leave_one_out import LeaveOneOut
     from bayesmf.evaluation import Predictor
     from bayesmf.model import BPMF
     from bayesmf.results.point_estimate import PointEstimate
@@ -181,6 +182,95 @@ class Judging(Result):
         100
         """
         return criticism.check_predictive(self, draws=draws, random_seed=random_seed)
+
+    def loo(
+        self,
+        *,
+        n_ratings: int | None = 2000,
+        draws: int = 1000,
+        integrated: bool = True,
+        random_seed: int = 0,
+    ) -> LeaveOneOut:
+        """Estimate how well ratings are predicted from all others, without a refit, by PSIS-LOO.
+
+        Parameters
+        ----------
+        n_ratings : int or None, default 2000
+            How many training ratings, drawn at random; None for all.
+        draws : int, default 1000
+            Draws at most, evenly spaced over all chains.
+        integrated : bool, default True
+            Integrate out the row, of the user or of the item, that has fewer ratings. Without it
+            importance weights fail for rows with few ratings.
+        random_seed : int, default 0
+            Of the choice of ratings.
+
+        Returns
+        -------
+        LeaveOneOut
+            Mean log score with its standard error, Pareto k-hat by count, and ArviZ's `elpd`, which
+            `arviz.compare` takes.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong arguments.
+
+        Warns
+        -----
+        UserWarning
+            Of draws that are not from the posterior.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         progressbar=False)
+        >>> post.loo(n_ratings=100).n_ratings
+        100
+        """
+        return leave_one_out.loo(
+            self, n_ratings=n_ratings, draws=draws, integrated=integrated, random_seed=random_seed
+        )
+
+    def add_log_likelihood(
+        self,
+        *,
+        n_ratings: int | None = None,
+        draws: int = 400,
+        integrated: bool = True,
+        random_seed: int = 0,
+        memory_budget: str | int = "1GB",
+    ) -> None:
+        """Add the log likelihood of single ratings to `data`, for `arviz.loo` and its kin.
+
+        Parameters
+        ----------
+        n_ratings, draws, integrated, random_seed
+            As in `loo`; by default all ratings, and 400 draws.
+        memory_budget : str or int, default "1GB"
+            What it may take: 4 bytes for each rating and draw.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong arguments, or what would not fit the budget.
+
+        Examples
+        --------
+        >>> import arviz, bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=200, random_seed=1,
+        ...                         progressbar=False)
+        >>> post.add_log_likelihood(n_ratings=100)
+        >>> arviz.loo(post.data, var_name="rating").n_data_points
+        100
+        """
+        likelihoods.add_log_likelihood(
+            self, n_ratings=n_ratings, draws=draws, integrated=integrated,
+            random_seed=random_seed, memory_budget=memory_budget,
+        )  # fmt: skip
 
     def report(
         self,
