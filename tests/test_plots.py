@@ -185,11 +185,13 @@ def test_coverage_by_count_splits_the_coverage_of_the_table(fitted):
 
 
 def test_rhat_histogram_counts_the_probe_cells(fitted):
-    post = fitted[0]["BPMF"]
-    rhat = plots.probe_rhat(post)
-    ax = plots.plot_rhat(post, rhat=rhat)
+    found = fitted[0]["BPMF"].diagnose()
+    ax = plots.plot_rhat(found)
+    rhat = found.table.loc["probe"]["r_hat"]
     assert sum(bar.get_height() for bar in ax.patches) == len(rhat) == 500
     assert f"{(rhat < 1.01).mean():.1%}" in ax.get_title(loc="left")
+    with pytest.raises(ValueError, match="'diagnostics' argument of plot_rhat"):
+        plots.plot_rhat(fitted[0]["BPMF"].diagnose("alpha"))
 
 
 def test_too_few_draws_have_no_rhat(fitted):
@@ -197,9 +199,9 @@ def test_too_few_draws_have_no_rhat(fitted):
     post = bayesmf.fit_bpmf(
         ratings, n_factors=1, tune=0, draws=3, chains=2, random_seed=1, progressbar=False
     )
-    rhat = plots.probe_rhat(post)
-    assert np.isnan(rhat).all()
-    assert plots.plot_rhat(post, rhat=rhat).get_xlabel() == "R-hat"
+    found = post.diagnose()
+    assert np.isnan(found.table["r_hat"]).all()
+    assert plots.plot_rhat(found).get_xlabel() == "R-hat"
 
 
 def test_noise_trace_is_alpha(fitted):

@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 
 import bayesmf
-from bayesmf import plots
 from bayesmf.gibbs.chains import Plan
 from bayesmf.methods import Options, choose_batch
 from bayesmf.pymc_engine import nuts
 from bayesmf.pymc_engine.draws import Replay
-from bayesmf.report.page import convergence_line
 
 FEW = {"n_factors": 1, "random_seed": 1, "progressbar": False, "probe": 30}
 
@@ -256,12 +254,11 @@ def test_identified_quantities_are_those_of_the_factors(name, method):
         assert "Posterior" in post._repr_html_()
 
 
-def test_the_page_says_of_advi_what_can_be_said(table, by_advi):
-    assert np.isnan(plots.probe_rhat(by_advi)).all()
-    line = convergence_line(plots.probe_rhat(by_advi), by_advi.data.attrs)
-    assert line.startswith("ADVI has settled. Pareto k is ")
-    assert line.endswith("it is not the posterior.")
-    assert "weights could mend it" in convergence_line(None, {"converged": 1, "pareto_k": 0.4})
+def test_the_verdict_on_advi_is_by_its_weights(by_advi):
+    verdict = by_advi.diagnose().verdict
+    assert verdict.status == "not converged"
+    assert verdict.reasons[0].startswith("ADVI has settled")
+    assert verdict.reasons[1].endswith("it is not the posterior.")
 
 
 def test_divergences_are_told_where_they_are_many(table, monkeypatch):

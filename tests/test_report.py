@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib as mpl
@@ -17,10 +16,13 @@ import pytest
 import bayesmf
 from bayesmf import demo
 from bayesmf.report import page as pages
-from bayesmf.report import tables, write_comparison_page
+from bayesmf.report import tables
+from bayesmf.report.settings import call_text
 
 mpl.use("Agg")
 
+FIGURES = 15
+"""Honesty 3, predictions 4, criticism 2, factors 3, fits 3."""
 HOSTILE = "<script>alert('Alien & \"Predator\"')</script>"
 
 
@@ -70,16 +72,16 @@ def fitted():
             train, n_factors=2, tune=40, draws=60, chains=2, random_seed=1, progressbar=False
         ),
     }
-    return models, bayesmf.compare(models, test)
+    return models, bayesmf.compare(models, test), test
 
 
 @pytest.fixture(scope="module")
 def written(fitted, tmp_path_factory):
-    models, comparison = fitted
+    models, _, test = fitted
     titles = dict.fromkeys(models["BPMF"].ratings.item_ids, HOSTILE)
-    path = write_comparison_page(
-        tmp_path_factory.mktemp("page") / "page.html", comparison, models["BPMF"], models=models,
-        titles=titles, name="simulated <i>ratings</i>", about="a < b & c", user=3, n=4,
+    path = models["BPMF"].report(
+        tmp_path_factory.mktemp("page") / "page.html", test=test, models=models, items=titles,
+        name="simulated <i>ratings</i>", about="a < b & c", users=[3, 999], n=4,
     )  # fmt: skip
     return path.read_text(encoding="utf-8")
 
@@ -87,7 +89,7 @@ def written(fitted, tmp_path_factory):
 def test_page_loads_nothing(written):
     page = Page(written)
     assert not page.open  # every tag is closed, in order
-    assert len(page.resources) == 2 * page.tags.count("figure") == 18
+    assert len(page.resources) == 2 * page.tags.count("figure") == 2 * FIGURES
     assert all(one.startswith("data:image/svg+xml;base64,") for one in page.resources)
     assert not re.search(r"https?://|@import|url\(", written)
     assert "script" not in page.tags
@@ -104,7 +106,7 @@ def test_hostile_text_is_shown_not_run(written):
 
 
 def test_every_number_is_that_of_the_comparison(written, fitted):
-    _, comparison = fitted
+    _, comparison, _ = fitted
     rows = Page(written).tables["comparison"][1:]
     assert len(rows) == len(comparison.table.columns)
     for (label, *shown), column in zip(rows, comparison.table.columns, strict=True):
@@ -116,22 +118,62 @@ def test_every_number_is_that_of_the_comparison(written, fitted):
 
 
 def test_recommendations_are_the_posterior_s(written, fitted):
-    models, _ = fitted
-    want = models["BPMF"].recommend(3, 4, kind="latent")
-    rows = Page(written).tables["recommendations"][1:]
-    for row, (_, best) in zip(rows, want.iterrows(), strict=True):
-        assert row[:4] == [
-            str(int(best["rank"])), HOSTILE, f"{best['mean']:.2f}",
-            f"{best['lower']:.2f} to {best['upper']:.2f}",
-        ]  # fmt: skip
+    models = fitted[0]
+    for number, user in enumerate((3, 999), start=1):
+        want = models["BPMF"].recommend([user], 4, kind="latent")
+        rows = Page(written).tables[f"recommendations-{number}"][1:]
+        for row, (_, best) in zip(rows, want.iterrows(), strict=True):
+            assert row[:4] == [
+                str(int(best["rank"])), HOSTILE, f"{best['mean']:.2f}",
+                f"{best['lower']:.2f} to {best['upper']:.2f}",
+            ]  # fmt: skip
+    assert "No training ratings" in Page(written).text  # user 999
 
 
-def test_protocol_and_facts_are_there(written, fitted):
-    models, comparison = fitted
+def test_protocol_verdict_and_facts_are_there(written, fitted):
+    models, comparison, _ = fitted
     text = Page(written).text
     for line in comparison.protocol.split("\n"):
         assert line in text
     assert f"{len(models['BPMF'].ratings):,}" in text
+    verdict = models["BPMF"].diagnose().verdict
+    assert "The run has not converged" in text
+    for line in (*verdict.reasons, *verdict.advice):
+        assert line in text
+    # The verdict comes before everything but the title.
+    assert text.index(verdict.reasons[0]) < text.index("training ratings")
+
+
+def test_convergence_table_is_the_diagnostics(written, fitted):
+    groups = fitted[0]["BPMF"].diagnose().groups
+    rows = Page(written).tables["groups"][1:]
+    assert len(rows) == len(groups)
+    for row, (_, group) in zip(rows, groups.iterrows(), strict=True):
+        assert row[1] == str(group["quantities"])
+        assert row[3] == f"{group['r_hat']:.3f}"
+        assert row[-1] == ("yes" if group["passed"] else "no")
+
+
+def test_the_call_makes_the_same_draws(fitted):
+    post = fitted[0]["BPMF"]
+    again = eval(  # noqa: S307 - text that the package has written
+        call_text(post), {"bayesmf": bayesmf, "ratings": post.ratings}
+    )
+    np.testing.assert_array_equal(again.data["posterior"]["probe"], post.data["posterior"]["probe"])
+
+
+def test_the_call_names_what_is_not_usual():
+    ratings = bayesmf.simulate(30, 20, 300, random_seed=1).ratings
+    prior = bayesmf.NormalWishart(beta0=3.0)
+    post = bayesmf.fit_bpmf(
+        ratings, n_factors=1, prior=prior, alpha=2.0, tune=5, draws=20, chains=2, random_seed=1,
+        progressbar=False,
+    )  # fmt: skip
+    text = call_text(post)
+    assert "alpha=2.0" in text
+    names = {"bayesmf": bayesmf, "ratings": ratings, "NormalWishart": bayesmf.NormalWishart}
+    again = eval(text, names)  # noqa: S307 - text that the package has written
+    assert again.model == post.model
 
 
 def test_best_values():
@@ -153,41 +195,80 @@ def test_best_values():
     }  # fmt: skip
 
 
-def test_page_needs_only_a_comparison_and_a_posterior(fitted, tmp_path):
-    models, comparison = fitted
-    one = write_comparison_page(tmp_path / "a.html", comparison, models["BPMF"])
-    assert Page(one.read_text(encoding="utf-8")).tags.count("figure") == 8  # no loss without ALS
-    # The same results give the same bytes, and no figure is left open.
-    two = write_comparison_page(tmp_path / "b.html", comparison, models["BPMF"])
-    assert one.read_bytes() == two.read_bytes()
+def test_als_is_fitted_where_no_model_is_given(fitted, tmp_path):
+    models, _, test = fitted
+    post = models["BPMF"]
+    one = post.report(tmp_path / "a.html", test=test)
+    page = Page(one.read_text(encoding="utf-8"))
+    assert page.tags.count("figure") == FIGURES
+    assert page.tables["comparison"][0] == ["Metric", "ALS", "BPMF"]
+    seed = post.data.attrs["random_seed"]
+    als = bayesmf.fit_als(post.ratings, n_factors=2, random_seed=seed, progressbar=False)
+    rmse = bayesmf.compare({"ALS": als}, test).table.loc["ALS", "RMSE"]
+    assert page.tables["comparison"][1][1] == f"{rmse:.4f}"
+    # The same results give the same bytes but for the seconds of ALS, and no figure is left open.
+    two = post.report(tmp_path / "b.html", test=test, models={"ALS": als})
+    three = post.report(tmp_path / "c.html", test=test, models={"ALS": als})
+    assert two.read_bytes() == three.read_bytes()
     assert plt.get_fignums() == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html", "c.html"]
 
 
-def test_a_failed_page_leaves_the_old_one(fitted, tmp_path):
-    models, comparison = fitted
+def test_a_page_without_test_ratings_or_factors(tmp_path):
+    ratings = bayesmf.simulate(40, 30, 500, random_seed=1).ratings
+    post = bayesmf.fit_bpmf(
+        ratings, n_factors=0, tune=5, draws=25, random_seed=1, progressbar=False
+    )
+    page = Page(post.report(tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.tags.count("figure") == 4  # criticism 2, fits 2
+    assert "comparison" not in page.tables
+    assert "What tells tastes apart" not in page.text
+    assert {f"recommendations-{number}" for number in (1, 2, 3)} < set(page.tables)
+
+
+def test_a_failed_page_leaves_the_old_one(fitted, tmp_path, monkeypatch):
+    models = fitted[0]
     path = tmp_path / "page.html"
     path.write_text("old")
-    broken = replace(comparison, cells=comparison.cells.drop(columns=[("BPMF", "lower")]))
-    with pytest.raises(KeyError):
-        write_comparison_page(path, broken, models["BPMF"])
+
+    def fail(self, target):
+        self.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        models["BPMF"].report(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_wrong_arguments_are_named(fitted, tmp_path):
-    models, comparison = fitted
-    with pytest.raises(FileNotFoundError, match="'path' argument of write_comparison_page"):
-        write_comparison_page(tmp_path / "no" / "page.html", comparison, models["BPMF"])
-    with pytest.raises(TypeError, match="'posterior' argument.*PointEstimate"):
-        write_comparison_page(tmp_path / "page.html", comparison, models["A<b>LS"])
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"path": "no/page.html"}, FileNotFoundError, "'path' argument of report"),
+        ({"path": 3}, TypeError, "'path' argument of report must be a path"),
+        ({"n": 0}, ValueError, "'n' argument of report"),
+        ({"items": ["a"]}, TypeError, "'items' argument of report must be a mapping"),
+        ({"users": ["a"]}, TypeError, "users"),
+        ({"models": {}}, ValueError, "'models' argument of report must be left out"),
+    ],
+)
+def test_wrong_arguments_are_named(fitted, tmp_path, monkeypatch, arguments, error, words):
+    monkeypatch.chdir(tmp_path)
+    # Before any work starts.
+    monkeypatch.setattr("bayesmf.report.page.check_predictive", None)
+    with pytest.raises(error, match=words):
+        fitted[0]["BPMF"].report(**{"path": "page.html"} | arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_median_user_and_highest_ratings(fitted):
+def test_some_users_and_highest_ratings(fitted):
     ratings = fitted[0]["BPMF"].ratings
     table = ratings.to_frame()
-    user = pages.median_user(ratings)
     counts = table["user"].value_counts()
+    few, median, many = (counts[user] for user in pages.some_users(ratings))
+    assert few < median < many
+    user = demo.median_user(ratings)
     assert counts[user] == np.sort(counts)[len(counts) // 2]
     count, best = tables.rated_highest(ratings, user, 3)
     own = table[table["user"] == user].sort_values("rating", ascending=False)
@@ -208,10 +289,10 @@ def test_demo_runs_from_end_to_end(tmp_path):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert time.perf_counter() - started < 60
-    for said in ("BPMF", "coverage_90", "probe cells have R-hat < 1.01", "  1. ", "demo.html"):
+    for said in ("BPMF", "coverage_90", "Verdict: not converged", "  1. ", "demo.html"):
         assert said in run.stdout
     page = Page((tmp_path / "demo.html").read_text(encoding="utf-8"))
-    assert page.tags.count("figure") == 9
+    assert page.tags.count("figure") == FIGURES
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "demo.png").stat().st_size < 300_000
 

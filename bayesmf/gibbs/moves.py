@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from bayesmf.gibbs.conditionals import Hyper, Moments
     from bayesmf.model import SidePrior
 
+RIDGE = 1e-9
+"""Share of the trace that is added to the Gram matrix of factors."""
 WIDTH = 0.3
 """First width of the slice over log s."""
 MOST_STEPS = 64
@@ -109,10 +111,9 @@ class Parabola(NamedTuple):
     slope: float
 
     @classmethod
-    def through(cls, at_zero: float, at_one: float, at_two: float) -> Parabola:
-        """Find it from the sums at s = 0, 1 and 2; it never curves down."""
-        curve = max(0.0, (at_two + at_zero) / 2 - at_one)
-        return cls(curve, (at_two - at_zero) / 2)
+    def through(cls, curve: float, at_one: float, at_two: float) -> Parabola:
+        """Find it from its curvature, the sum of z_ij^2, and the sums at s = 1 and 2."""
+        return cls(curve, at_two - at_one - curve)
 
     def at(self, s: float) -> float:
         """Change of the sum of squares."""
@@ -123,9 +124,18 @@ def constant_direction(n: int, moments: Moments) -> np.ndarray:
     """Vector g (K,) whose product with n rows' factors is nearest to one, from their moments."""
     mean, scatter = moments[0][:-1], moments[1][:-1, :-1]
     gram = scatter + n * np.outer(mean, mean)
-    # By singular values: few rows span fewer directions than there are factors.
-    found: np.ndarray = np.linalg.lstsq(gram, n * mean, rcond=1e-12)[0]
-    return found
+    # Few rows span fewer directions than there are factors: any g that is near will do.
+    gram[np.diag_indices(len(gram))] += RIDGE * np.trace(gram) + np.finfo(float).tiny
+    return lapack.solve(gram, n * mean) if len(gram) else mean
+
+
+def levers(
+    rows: np.ndarray, mean: float, partners: np.ndarray, direction: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both factors of z_ij: r of one side's rows, and 1 - u . g of the other's, in float64."""
+    own = rows[:, -1].astype(np.float64) - mean
+    # einsum, not BLAS: rows must not depend on a number of threads.
+    return own, 1.0 - np.einsum("nk,k->n", partners[:, :-1], direction)
 
 
 def scale_rows(s: float, rows: np.ndarray, mean: float, direction: np.ndarray) -> np.ndarray:

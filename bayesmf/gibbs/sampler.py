@@ -5,7 +5,7 @@ The scan of a sweep, each block given the newest value of all others:
     (mu_U, Lambda_U, w_U) | U,   U | V, mu_U, Lambda_U, alpha, y,
     (mu_V, Lambda_V, w_V) | V,   V | U, mu_V, Lambda_V, alpha, y,   alpha | U, V, y
 
-and before alpha, in two sweeps of four, the moves of one side (`moves.py`).
+and before alpha, in two of four sweeps, the moves of one side (`moves.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from bayesmf.gibbs import moves
 from bayesmf.gibbs.conditionals import Hyper, draw_alpha, draw_hyper, draw_strength
 from bayesmf.gibbs.engines import Residuals, RowTask
+from bayesmf.kernels.residuals import sum_products
 from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.model import GammaPrior
 
@@ -43,11 +44,10 @@ class State(NamedTuple):
     alpha : float
         Noise precision.
     squared_error : float
-        Sum of squared residuals of the rows when the noise precision was last drawn: a by-product,
-        which nothing is drawn from.
+        Sum of squared residuals of the rows, or NaN where it is not known.
     user_moments, item_moments : (mean, scatter), optional
-        Mean (D,) and centred scatter (D, D) of the rows, where a sweep has left them for the next;
-        without them they are worked out when they are needed. Whoever replaces rows clears them.
+        Mean (D,) and centred scatter (D, D) of the rows, where a sweep has left them for the next.
+        What is not known is worked out when it is needed; whoever replaces rows clears it.
     """
 
     sweep: int
@@ -72,11 +72,14 @@ class State(NamedTuple):
         """Moments of one side's rows, where they are known."""
         return self.user_moments if side == "user" else self.item_moments
 
-    def with_side(self, side: str, rows: np.ndarray, hyper: Hyper) -> State:
-        """Return the state with one side's rows and hyperparameters new."""
+    def with_side(self, side: str, rows: np.ndarray, hyper: Hyper | None = None) -> State:
+        """Return the state with one side's rows, and hyperparameters if they are given, new."""
+        hyper = hyper or self.hyper(side)
         if side == "user":
-            return self._replace(user_rows=rows, user_hyper=hyper, user_moments=None)
-        return self._replace(item_rows=rows, item_hyper=hyper, item_moments=None)
+            new = self._replace(user_rows=rows, user_hyper=hyper, user_moments=None)
+        else:
+            new = self._replace(item_rows=rows, item_hyper=hyper, item_moments=None)
+        return new._replace(squared_error=math.nan)
 
 
 class Info(NamedTuple):
@@ -109,8 +112,8 @@ class Step(Protocol):
 
 
 SIDES = ("user", "item")
-MOVES_EVERY, MOVES = 4, {1: "user", 2: "item"}
-"""Whose moves belong to a sweep, by its number modulo four: each takes three sums of squares."""
+MOVES_EVERY, TURNS = 4, {1: "user", 2: "item"}
+"""Whose moves belong to a sweep, by its number modulo four: they cost a third of a sweep."""
 
 MOST_SPREAD = 0.15
 """Most that factors are spread at the start. From a wide start a chain first explains noise by
@@ -157,7 +160,7 @@ def build_blocks(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
     def user_rows(state: State, streams: Streams) -> State:
         task = RowTask(data.users, state.item_rows, data.has_bias, state.alpha, state.user_hyper)
         drawn = engine.draw_rows(task, streams, state.sweep, Purpose.USER_ROWS)
-        return state._replace(user_rows=drawn, user_moments=None)
+        return state.with_side("user", drawn)
 
     def item_hyper(state: State, streams: Streams) -> State:
         rng, n = streams.generator(state.sweep, Purpose.ITEM_HYPER), len(state.item_rows)
@@ -168,10 +171,12 @@ def build_blocks(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
     def item_rows(state: State, streams: Streams) -> State:
         task = RowTask(data.items, state.user_rows, data.has_bias, state.alpha, state.item_hyper)
         drawn = engine.draw_rows(task, streams, state.sweep, Purpose.ITEM_ROWS)
-        return state._replace(item_rows=drawn, item_moments=None)
+        return state.with_side("item", drawn)
 
     def noise(state: State, streams: Streams) -> State:
-        error = squared_error(data, state, engine)
+        error = state.squared_error
+        if math.isnan(error):
+            error = squared_error(data, state, engine)
         rng = streams.generator(state.sweep, Purpose.ALPHA)
         alpha = draw_alpha(error, data.n_ratings, model.alpha, rng)
         return state._replace(alpha=alpha, squared_error=error)
@@ -204,20 +209,23 @@ def build_moves(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
             moments = state.moments(other) or engine.moments(state.rows(other))
             direction = moves.constant_direction(len(state.rows(other)), moments)
             mean = float(hyper.mean[-1])
+            weights = moves.levers(rows, mean, state.rows(other), direction)
+            by_user = weights if own == "user" else weights[::-1]
+            side = data.users.side
+            curve = sum_products(side.indptr, side.partners, *(w * w for w in by_user))
 
-            def error(s: float) -> float:
-                moved = state.with_side(own, moves.scale_rows(s, rows, mean, direction), hyper)
-                return squared_error(data, moved, engine)
-
+            doubled = state.with_side(own, moves.scale_rows(2.0, rows, mean, direction))
+            error = squared_error(data, state, engine)
+            parabola = moves.Parabola.through(curve, error, squared_error(data, doubled, engine))
             scaled = moves.ScaledPrecision(hyper.precision, direction)
-            parabola = moves.Parabola.through(error(0.0), error(1.0), error(2.0))
             density = moves.log_scale_density(state.alpha, parabola, scaled, hyper, prior)
             s = math.exp(moves.draw_slice(density, rng))
             hyper = hyper._replace(precision=scaled.at(s))
             if prior.learned:
                 strength = draw_strength(hyper.precision, prior, rng)
                 hyper = hyper._replace(strength=strength)
-            return state.with_side(own, moves.scale_rows(s, rows, mean, direction), hyper)
+            moved = state.with_side(own, moves.scale_rows(s, rows, mean, direction), hyper)
+            return moved._replace(squared_error=error + parabola.at(s))
 
         return scale
 
@@ -234,8 +242,8 @@ def squared_error(data: Data, state: State, engine: Engine) -> float:
 
 
 def scan(blocks: dict[str, Block], sweep: int) -> list[Block]:
-    """List the blocks of one sweep, in their order: all but the moves of another sweep."""
-    turn = MOVES.get(sweep % MOVES_EVERY)
+    """List the blocks of one sweep, in their order: all but the moves of other sweeps."""
+    turn = TURNS.get(sweep % MOVES_EVERY)
     return [
         block
         for name, block in blocks.items()

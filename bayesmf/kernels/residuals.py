@@ -1,4 +1,4 @@
-"""Squared residuals, added up over the ratings of blocks of rows."""
+"""Sums over ratings: of squared residuals, by blocks of rows, and of products of weights."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ def add_up(edges, indptr, partners, targets, rows, packed, offsets, k, has_bias,
                 error = np.float64(targets[t] - explained)
                 total += error * error
         out[block] = total
+
+
+@compiled
+def sum_products(indptr, partners, row_weights, partner_weights):
+    """Sum of a_i b_j over ratings, of weights of rows (n_rows,) and of partners (n_partners,)."""
+    total = 0.0
+    for row in range(row_weights.size):
+        own = 0.0
+        for t in range(indptr[row], indptr[row + 1]):
+            own += partner_weights[partners[t]]
+        total += row_weights[row] * own
+    return total
 
 
 def squared_errors(

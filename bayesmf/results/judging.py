@@ -66,10 +66,12 @@ class Judging(Result):
 
         Notes
         -----
-        Converged means: R-hat below 1.01 and effective sample sizes of at least 400 (Vehtari et
-        al. 2021), and Monte Carlo errors of at most 0.05 sd. Of groups of many quantities 98% must
-        be below 1.01 and all below 1.03; of single singular values, which change places, all below
-        1.03. Of ADVI Pareto k decides, since independent draws agree whatever they are drawn from.
+        Converged means: R-hat below 1.01 (Vehtari et al. 2021) of 98% of the probe cells, and below
+        1.03 of every quantity; effective sample sizes of at least 400; Monte Carlo errors of at
+        most 0.05 sd. Less is asked of single singular values, which change places. At an effective
+        sample size of 400 one R-hat in ten is above 1.01 by chance: such are named, with the draws
+        that would settle them. Of ADVI Pareto k decides, since independent draws agree whatever
+        they are drawn from.
 
         Examples
         --------

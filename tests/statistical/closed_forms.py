@@ -41,14 +41,17 @@ if TYPE_CHECKING:
 
 WRITES = {
     "noise": ("alpha", "squared_error"),
-    "user_rows": ("user_rows", "user_moments"),
-    "item_rows": ("item_rows", "item_moments"),
+    "user_rows": ("user_rows", "user_moments", "squared_error"),
+    "item_rows": ("item_rows", "item_moments", "squared_error"),
     **dict.fromkeys(
         ("user_shift", "item_shift"),
-        tuple(f"{side}_{of}" for side in ("user", "item") for of in ("rows", "hyper", "moments")),
+        (
+            "squared_error",
+            *(f"{side}_{of}" for side in ("user", "item") for of in ("rows", "hyper", "moments")),
+        ),
     ),
-    "user_scale": ("user_rows", "user_hyper", "user_moments"),
-    "item_scale": ("item_rows", "item_hyper", "item_moments"),
+    "user_scale": ("user_rows", "user_hyper", "user_moments", "squared_error"),
+    "item_scale": ("item_rows", "item_hyper", "item_moments", "squared_error"),
 }
 N_USERS, N_ITEMS = 14, 9
 PRIOR = NormalWishart(mu0=0.2, beta0=1.5, extra_dof=3.0, row_share=0.5, interaction_share=0.4)
@@ -129,8 +132,9 @@ class ByHand(NamedTuple):
         items = self.hyper(state.item_rows, state.item_hyper, now, Purpose.ITEM_HYPER)
         V = self.rows(data.items, U, state.alpha, items, now, Purpose.ITEM_ROWS)
         if self.model.biases and now % 4 in (1, 2):
-            U, V, users, items = self.moves(U, V, users, items, state.alpha, now)
-        error = self.error(U, V)
+            U, V, users, items, error = self.moves(U, V, users, items, state.alpha, now)
+        else:
+            error = self.error(U, V)
         alpha = part(self.package, "gibbs.conditionals").draw_alpha(
             error, len(small_table()), self.model.alpha, self.streams.generator(now, Purpose.ALPHA)
         )
@@ -144,7 +148,7 @@ class ByHand(NamedTuple):
 
     def moves(
         self, U: np.ndarray, V: np.ndarray, users: Any, items: Any, alpha: float, now: int
-    ) -> tuple[np.ndarray, np.ndarray, Any, Any]:
+    ) -> tuple[np.ndarray, np.ndarray, Any, Any, float]:
         """Shift one side, users in sweeps 1, 5, ... and items in 2, 6, ..., then scale it."""
         moves, flip = part(self.package, "gibbs.moves"), now % 4 == 2
         names, sides = ("USER", "ITEM"), [(U, users), (V, items)]
@@ -164,7 +168,18 @@ class ByHand(NamedTuple):
         def error(s: float) -> float:
             return self.error(other, rows_at(s)) if flip else self.error(rows_at(s), other)
 
-        parabola = moves.Parabola.through(error(0.0), error(1.0), error(2.0))
+        r, q = moves.levers(own, float(hyper.mean[-1]), other, g)
+        side = self.data.users.side
+        curve = 0.0
+        for row in range(side.n_rows):  # in the order of the kernel
+            of = side.partners[side.indptr[row] : side.indptr[row + 1]]
+            a, b = (q, r) if flip else (r, q)
+            total = 0.0
+            for j in of:
+                total += b[j] * b[j]
+            curve += a[row] * a[row] * total
+        at_one = error(1.0)
+        parabola = moves.Parabola.through(curve, at_one, error(2.0))
         scaled = moves.ScaledPrecision(hyper.precision, g)
         density = moves.log_scale_density(alpha, parabola, scaled, hyper, prior)
         s = math.exp(moves.draw_slice(density, rng))
@@ -172,9 +187,10 @@ class ByHand(NamedTuple):
         if prior.learned:
             draw = part(self.package, "gibbs.conditionals").draw_strength
             hyper = hyper._replace(strength=draw(hyper.precision, prior, rng))
+        squares = at_one + parabola.at(s)
         if flip:
-            return other, own, other_hyper, hyper
-        return own, other, hyper, other_hyper
+            return other, own, other_hyper, hyper, squares
+        return own, other, hyper, other_hyper, squares
 
 
 def assert_same_bits(found: Any, expected: Any, what: str) -> None:
@@ -208,7 +224,7 @@ def check_draw_rows(engine: str, path: Path, package: str) -> None:
 
 
 def check_sweep(engine_name: str, package: str) -> None:
-    """Four sweeps by the package and by hand, and by the named blocks one after the other."""
+    """Five sweeps by the package and by hand, and by the named blocks one after the other."""
     sampler = part(package, "gibbs.sampler")
     engine = part(package, "gibbs.engines").ENGINES[engine_name]
     for name, model in MODELS.items():
@@ -221,7 +237,7 @@ def check_sweep(engine_name: str, package: str) -> None:
         )
         by_hand = ByHand(package, engine, data, model, streams)
         state = build_state(package, model)
-        for _ in range(4):
+        for _ in range(5):
             expected = by_hand.sweep(state)
             one_by_one = state._replace(sweep=state.sweep + 1)
             turn = {1: "user", 2: "item"}.get(one_by_one.sweep % 4)
