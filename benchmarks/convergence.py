@@ -1,5 +1,6 @@
-"""`fit_bpmf` with its defaults on all of ML-100K: does it converge, how long does it take, and how
-long do its verdict, leave-one-out and its report.
+"""`fit_bpmf` with its defaults on all of ML-100K: does it converge, and how long does it take?
+
+And how long do its verdict, leave-one-out and its report.
 """
 
 from __future__ import annotations

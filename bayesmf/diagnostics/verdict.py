@@ -261,10 +261,8 @@ def _slow(groups: Mapping[str, Summary], draws: int) -> list[str]:
         return []
     needed = max(draws * (groups[name].r_hat - 1) / (usual.r_hat - 1) for name in names)
     told = " and ".join(f"{NAMES[name]} ({groups[name].r_hat:.3f})" for name in names)
-    return [
-        f"R-hat is between {usual.r_hat} and {usual.most} of {told}; "
-        f"some draws={_round_up(math.ceil(needed)):,} would bring it below."
-    ]
+    cure = f"some draws={_round_up(math.ceil(needed)):,} would bring it below."
+    return [f"R-hat is between {usual.r_hat} and {usual.most} of {told}; {cure}"]
 
 
 def _found(name: str, group: Summary, part: pd.DataFrame) -> str:
