@@ -1,4 +1,4 @@
-"""`fit_bpmf` with its defaults on all of ML-100K: does it converge, and how long does it take?
+"""Defaults on all of ML-100K: does `fit_bpmf` converge, and how long does it take.
 
 And how long do its verdict, leave-one-out and its report.
 """
