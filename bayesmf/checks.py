@@ -1,9 +1,12 @@
-"""What every `fit_*` checks before it starts: the data and the threads."""
+"""What is checked in many places before work starts: data, threads, titles."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from bayesmf.ratings import Ratings
 from bayesmf.validation import LARGEST, Described, check_integer, fail
@@ -48,3 +51,13 @@ def check_cores(cores: object, function: str) -> int:
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
     return check_integer(cores, "cores", function, minimum=1)
+
+
+def check_titles(titles: object, argument: str, function: str) -> dict[Any, str]:
+    """Titles by id, from a mapping or a Series; none for None. An id without one is left out."""
+    if titles is None:
+        return {}
+    if not isinstance(titles, (Mapping, pd.Series)):
+        must = "a mapping or a Series of titles by id"
+        fail(argument, function, must, Described(type(titles).__name__), TypeError)
+    return {one: str(title) for one, title in titles.items() if not pd.isna(title)}

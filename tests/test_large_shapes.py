@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MEGABYTES = 1_500
-"""Bound on the peak of the whole process; a table of all cells has 40,000 MB in single precision."""
+"""Bound on the peak of the process; a table of all cells has 40,000 MB in single precision."""
 CODE = """
 import resource, sys, tempfile
 from pathlib import Path
@@ -26,11 +26,11 @@ ratings = bayesmf.Ratings((cells // n_items, cells % n_items, rng.integers(1, 6,
 assert (ratings.n_users, ratings.n_items) == (n_users, n_items)
 train, test = bayesmf.train_test_split(ratings, test_size=2_000, random_seed=1)
 post = bayesmf.fit_bpmf(
-    train, n_factors=2, tune=2, draws=12, chains=2, random_seed=1, progressbar=False
+    train, n_factors=2, tune=2, draws=20, chains=2, random_seed=1, progressbar=False
 )
 assert post.diagnose().verdict.status == "not converged"
 assert post.align(draws=6).item_loadings.sizes["item"] == train.n_items
-assert post.loo(n_ratings=200, draws=20).n_ratings == 200
+assert post.loo(n_ratings=200, draws=30).n_ratings == 200
 als = bayesmf.fit_bias(train, random_seed=1, progressbar=False)
 with tempfile.TemporaryDirectory() as folder:
     path = post.report(Path(folder, "page.html"), test=test, models={"bias": als})

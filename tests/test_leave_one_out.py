@@ -221,7 +221,7 @@ def test_efficiency_is_of_the_draws_that_are_used(fitted):
 def test_sample_is_simple_and_scaled(fitted):
     found = loo(fitted, n_ratings=150, random_seed=1)
     n, scores = len(fitted.ratings), found.table["log_score"]
-    assert (len(scores), found.n_ratings) == (150, n)
+    assert (found.n_ratings, len(scores), found.n_all) == (150, 150, n)
     assert found.per_rating.mean == pytest.approx(scores.mean())
     assert found.per_rating.se == pytest.approx(scores.std() / math.sqrt(150))
     assert found.total == pytest.approx((n * found.per_rating.mean, n * found.per_rating.se))

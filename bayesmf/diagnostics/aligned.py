@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from bayesmf.validation import Described, check_integer, check_number, fail
+from bayesmf.checks import check_titles
+from bayesmf.diagnostics.verdict import LIMITS
+from bayesmf.validation import check_integer, check_number
 
 if TYPE_CHECKING:
     import xarray as xr
 
-RHAT_LIMIT = 1.01
-"""Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16(2), section 4."""
+RHAT_LIMIT = LIMITS["usual"].r_hat
 SHOWN = 3
 """Items on each end in the short form."""
 
@@ -205,7 +205,7 @@ class Alignment:
         check_integer(factor, "factor", function, maximum=self.n_factors - 1)
         n = check_integer(n, "n", function, minimum=1)
         prob = check_number(prob, "prob", function, above=0, below=1)
-        names = check_titles(titles, function)
+        names = check_titles(titles, "titles", function)
         loadings = self.draws[f"{side}_loadings"].isel(factor=factor)
         mean = loadings.to_numpy().mean(axis=(0, 1), dtype=np.float64)
         order = np.argsort(-mean, kind="stable")
@@ -219,7 +219,7 @@ class Alignment:
             "rank": np.concatenate([np.arange(1, len(part) + 1) for part in best]),
             side: ids,
         }
-        if names is not None:
+        if names:
             columns["title"] = [str(names.get(one, one)) for one in ids.tolist()]
         columns |= {
             "loading": mean[rows],
@@ -261,16 +261,6 @@ class Alignment:
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(self._caption())}</p>{self._short().to_html(escape=True)}"
-
-
-def check_titles(titles: object, function: str) -> Mapping[Any, Any] | None:
-    """Titles by id, from a mapping or a Series, or None."""
-    if titles is None:
-        return None
-    if not isinstance(titles, (Mapping, pd.Series)):
-        must = "a mapping or a Series of titles by id"
-        fail("titles", function, must, Described(type(titles).__name__), TypeError)
-    return dict(titles.items())
 
 
 def _flat(loadings: np.ndarray) -> np.ndarray:

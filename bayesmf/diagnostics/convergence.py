@@ -95,7 +95,7 @@ def diagnose(posterior: Judged, *, var_names: object = None) -> Diagnostics:
     """Judge the convergence of identified quantities; `Posterior.diagnose` documents it."""
     function = "diagnose"
     names = check_identified(var_names, function)
-    groups = identified_groups(posterior, names)
+    groups = identified_groups(posterior, names, function)
     chains, draws = next(iter(groups.values())).draws.shape[:2]
     parts = {name: measure(group, posterior.cores) for name, group in groups.items()}
     summaries = {name: Summary.of(name, part) for name, part in parts.items()}
@@ -148,20 +148,21 @@ def _by_arviz(draws: np.ndarray) -> np.ndarray:
 
 
 def drifting(groups: dict[str, Group], failed: list[str]) -> bool:
-    """Whether the second halves of the chains agree where the whole chains do not."""
+    """Whether the second halves of the chains have an R-hat as asked, in all groups that failed."""
     import arviz as az  # noqa: PLC0415
     import xarray as xr  # noqa: PLC0415
 
-    worst = []
     for name in failed:
         draws = groups[name].draws
-        later = draws[:, draws.shape[1] // 2 :, : 4 * AT_ONCE]
+        later = draws[:, draws.shape[1] // 2 :]
         if len(later) < 2 or later.shape[1] < 4:
             return False
+        later = later[:, :, np.ptp(later, axis=(0, 1)) > 0]
         of = xr.Dataset({"x": (("chain", "draw", "quantity"), later)})
-        found = az.rhat(of, method="rank")["x"].to_numpy()
-        worst.append(float(found[np.isfinite(found)].max(initial=1.0)))
-    return bool(worst) and max(worst) < LIMITS["usual"].most
+        found = pd.DataFrame({"r_hat": az.rhat(of, method="rank")["x"].to_numpy()})
+        if not LIMITS.get(name, LIMITS["usual"]).mixed(found):
+            return False
+    return bool(failed)
 
 
 def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
@@ -173,6 +174,10 @@ def shown_groups(groups: pd.DataFrame) -> pd.DataFrame:
     for column, head in (("ess_bulk", "least bulk ESS"), ("ess_tail", "least tail ESS")):
         shown[head] = groups[column].map("{:,.0f}".format)
     shown["largest MCSE/sd"] = groups["mcse_sd"].map("{:.3f}".format)
+    # What is fixed has nothing to measure.
+    fixed = groups["quantities"] == 0
+    shown = shown.astype(object).mask(fixed, "–")
+    shown.loc[fixed, "quantities"] = "fixed"
     shown["passed"] = ["yes" if passed else "no" for passed in groups["passed"]]
     return shown
 
@@ -183,12 +188,10 @@ def summary(posterior: Judged, *, var_names: object = None, prob: object = 0.9) 
     names = SHOWN if var_names is None else check_identified(var_names, function)
     prob = check_number(prob, "prob", function, above=0, below=1)
     parts = {}
-    for name, group in identified_groups(posterior, names).items():
+    for name, group in identified_groups(posterior, names, function).items():
         found = measure(group, posterior.cores)
         ends = np.quantile(group.draws, [(1 - prob) / 2, (1 + prob) / 2], axis=(0, 1))
         found.insert(2, "lower", ends[0])
         found.insert(3, "upper", ends[1])
         parts[name] = found
-    table = pd.concat(parts)
-    labels = [group if group == quantity else quantity for group, quantity in table.index]
-    return table.set_axis(pd.Index(labels, name="quantity"))
+    return pd.concat(parts).droplevel(0).rename_axis("quantity")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from bayesmf.validation import fail
+from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,8 +92,8 @@ def check_identified(names: object, function: str, argument: str = "var_names") 
     return tuple(dict.fromkeys(chosen))
 
 
-def identified_groups(posterior: Kept, names: tuple[str, ...] = IDENTIFIED) -> dict[str, Group]:
-    """Draws of identified quantities by name, those that the model has."""
+def identified_groups(posterior: Kept, names: tuple[str, ...], function: str) -> dict[str, Group]:
+    """Draws of identified quantities by name, those that the model has; an error if it has none."""
     kept = posterior.data["posterior"]
     found = {}
     for name in names:
@@ -104,6 +104,9 @@ def identified_groups(posterior: Kept, names: tuple[str, ...] = IDENTIFIED) -> d
             found[name] = Group(kept[name].to_numpy()[..., None], (name,))
         elif kept[name].shape[-1]:
             found[name] = Group(kept[name].to_numpy(), labels(posterior, name))
+    if not found:
+        must = "of a model with factors, which this is not"
+        fail("var_names", function, must, Described(", ".join(names)))
     return found
 
 

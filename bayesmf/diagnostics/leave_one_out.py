@@ -61,7 +61,7 @@ class LeaveOneOut:
         `rating`, `log_score` (log density given all other ratings; larger is better), `khat`,
         `count` (ratings of the row that was integrated, or of the one with fewer) and `other_count`
         (of the other).
-    n_ratings : int
+    n_all : int
         Ratings in all, of which the table can be a simple random sample.
     integrated : bool
         Whether the row with fewer ratings was integrated out.
@@ -71,9 +71,14 @@ class LeaveOneOut:
 
     elpd: ELPDData
     table: pd.DataFrame
-    n_ratings: int
+    n_all: int
     integrated: bool
     reff: float
+
+    @property
+    def n_ratings(self) -> int:
+        """Ratings that were taken."""
+        return len(self.table)
 
     @property
     def per_rating(self) -> Score:
@@ -85,7 +90,7 @@ class LeaveOneOut:
     def total(self) -> Score:
         """Expected log predictive density of all ratings: their number times the mean log score."""
         mean, se = self.per_rating
-        return Score(self.n_ratings * mean, self.n_ratings * se)
+        return Score(self.n_all * mean, self.n_all * se)
 
     @property
     def limit(self) -> float:
@@ -134,9 +139,9 @@ class LeaveOneOut:
         n, draws, every = len(self.table), self.elpd.n_samples, self.total
         how = "the row with fewer ratings integrated out" if self.integrated else "given both rows"
         taken, scaled = f"all {n:,} ratings", ""
-        if n < self.n_ratings:
-            taken = f"a random {n:,} of {self.n_ratings:,} ratings"
-            scaled = f" ({self.n_ratings:,} times the mean of those {n:,})"
+        if n < self.n_all:
+            taken = f"a random {n:,} of {self.n_all:,} ratings"
+            scaled = f" ({self.n_all:,} times the mean of those {n:,})"
         largest = self.table["khat"].max()
         lines = [
             f"PSIS-LOO of {taken} from {draws:,} draws, {how}.",

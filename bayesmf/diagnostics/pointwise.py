@@ -86,7 +86,7 @@ class PointwiseDensities:
         self._table, self._cores = posterior.ratings, posterior.cores
         self.ratings, self.integrated = ratings, integrated
         self.chains, kept = self._group.sizes["chain"], self._group.sizes["draw"]
-        per_chain = min(kept, max(1, draws // self.chains))
+        per_chain = min(kept, -(-draws // self.chains))
         self.kept = np.linspace(0, kept - 1, per_chain).round().astype(np.int64)
         self.draw = self._group["draw"].to_numpy()[self.kept]
         # Places of the draws where those of all chains stand in one row.

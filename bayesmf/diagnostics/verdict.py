@@ -16,6 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from bayesmf.evaluation import TRUSTED_K
 
 if TYPE_CHECKING:
@@ -49,15 +51,19 @@ class Limits(NamedTuple):
     ess: float = 400.0
     mcse_sd: float = 0.05
 
+    def mixed(self, members: pd.DataFrame) -> bool:
+        """Whether R-hat is as asked; comparisons with NaN are False, as they should be."""
+        near = float((members["r_hat"] < self.r_hat).mean())
+        enough = near >= self.share or len(members) < MANY
+        return bool(enough and (members["r_hat"] < self.most).all())
+
     def passed(self, members: pd.DataFrame) -> bool:
         """Whether a group is as asked."""
         if members.empty:
             return True
-        near = float((members["r_hat"] < self.r_hat).mean())
-        # Comparisons with NaN are False: what could not be measured has not passed.
+        # What could not be measured has not passed.
         return bool(
-            (near >= self.share or len(members) < MANY)
-            and (members["r_hat"] < self.most).all()
+            self.mixed(members)
             and (members[["ess_bulk", "ess_tail"]] >= self.ess).to_numpy().all()
             and (members["mcse_sd"] <= self.mcse_sd).all()
         )
@@ -105,7 +111,7 @@ class Summary(NamedTuple):
 
 LIMITS = {
     "usual": Limits(),
-    "singular_value": Limits(most=1.05, ess=100.0, mcse_sd=0.1),
+    "singular_value": Limits(share=0.0, most=1.05, ess=100.0, mcse_sd=0.1),
 }
 """By group; "usual" for all others."""
 NAMES = {
@@ -165,7 +171,8 @@ def judge_chains(
 ) -> Verdict:
     """Come to a verdict from what was measured: a table and a summary of each group.
 
-    `drifts` tells of some groups whether later draws agree where all draws do not.
+    `drifts` tells of some groups whether the R-hat of later draws is as asked, where that of all
+    draws is not.
     """
     if "pareto_k" in attributes:
         return _of_approximation(attributes)
@@ -179,9 +186,7 @@ def judge_chains(
         found = [_found(name, groups[name], parts[name]) for name in failed]
         if draws < FEW_DRAWS:
             found.insert(0, f"{draws} draws of each chain say little of how well they mix.")
-        advice = _advice(
-            {name: parts[name] for name in failed}, attributes, draws, lambda: drifts(failed)
-        )
+        advice = _advice({name: parts[name] for name in failed}, attributes, draws, drifts)
         if chains == 1:
             advice.append("Run at least two chains, better four.")
         if divergent:
@@ -198,11 +203,17 @@ def _advice(
     failed: Mapping[str, pd.DataFrame],
     attributes: Mapping[Hashable, Any],
     draws: int,
-    drifts: Callable[[], bool],
+    drifts: Callable[[list[str]], bool],
 ) -> list[str]:
     if draws < FEW_DRAWS:
         return [_more(attributes, draws, 1000)]
-    if drifts():
+    apart = [
+        name
+        for name, part in failed.items()
+        if not LIMITS.get(name, LIMITS["usual"]).mixed(part[part["sd"] > 0])
+    ]
+    # Draws that are too few, though they agree, are no sign of a drift.
+    if len(apart) == len(failed) and drifts(apart):
         tune = _round_up(int(attributes["tune"]) + draws // 2)
         drift = "The second halves of the chains agree: the first still drift."
         return [f"{drift} Give a larger tune, such as tune={tune:,}."]
@@ -273,8 +284,8 @@ def _found(name: str, group: Summary, part: pd.DataFrame) -> str:
     where = "" if group.quantities == 1 else f" ({members['r_hat'].idxmax()})"
     parts = []
     if group.quantities >= MANY and group.share < limits.share:
-        parts.append(f"{group.share:.1%} have R-hat < {limits.r_hat}")
-    if group.r_hat >= limits.most or parts:
+        parts.append(f"{group.share:.1%} have R-hat < {limits.r_hat}, asked are {limits.share:.0%}")
+    if group.r_hat >= limits.most:
         parts.append(f"R-hat is up to {group.r_hat:.3f}{where}, asked is below {limits.most:g}")
     ess = min(group.ess_bulk, group.ess_tail)
     if ess < limits.ess:
@@ -294,9 +305,17 @@ def _needed(failed: Mapping[str, pd.DataFrame], draws: int) -> int:
             factor,
             1.2 * limits.ess / part[["ess_bulk", "ess_tail"]].min().min(),
             1.2 * (part["r_hat"].max() - 1) / (limits.most - 1),
+            1.2 * _times_for_share(part["r_hat"].to_numpy(), limits),
             1.2 * (part["mcse_sd"].max() / limits.mcse_sd) ** 2,
         )
     return math.ceil(factor * draws)
+
+
+def _times_for_share(r_hat: np.ndarray, limits: Limits) -> float:
+    # How many times the draws bring as many below as are asked.
+    if len(r_hat) < MANY:
+        return 1.0
+    return float(np.quantile(r_hat, limits.share) - 1) / (limits.r_hat - 1)
 
 
 def _more(attributes: Mapping[Hashable, Any], draws: int, needed: int) -> str:

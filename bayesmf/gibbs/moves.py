@@ -206,6 +206,8 @@ def draw_slice(log_density: Callable[[float], float], rng: np.random.Generator) 
     Neal (2003), "Slice sampling", Annals of Statistics 31(3), figures 3 and 5.
     """
     level = log_density(0.0) - rng.exponential()
+    if not math.isfinite(level):
+        return 0.0  # where the sweep looks at its state, it says what is wrong
     low = -WIDTH * rng.random()
     high = low + WIDTH
     left = int(MOST_STEPS * rng.random())

@@ -113,7 +113,7 @@ class Step(Protocol):
 
 SIDES = ("user", "item")
 MOVES_EVERY, TURNS = 4, {1: "user", 2: "item"}
-"""Whose moves belong to a sweep, by its number modulo four: they cost a third of a sweep."""
+"""Whose moves belong to a sweep, by its number modulo four; each takes a sum of squares."""
 
 MOST_SPREAD = 0.15
 """Most that factors are spread at the start. From a wide start a chain first explains noise by

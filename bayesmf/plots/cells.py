@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import matplotlib.pyplot as plt
 import numpy as np
 
+from bayesmf.checks import check_titles
 from bayesmf.diagnostics.by_count import count_table, row_counts
 from bayesmf.plots.counts import count_axis
-from bayesmf.plots.style import Sampled, accent, contrast, grid, ink, looks, prepare, styled
+from bayesmf.plots.labels import shorten
+from bayesmf.plots.style import (
+    Sampled,
+    accent,
+    contrast,
+    decimals,
+    grid,
+    ink,
+    looks,
+    prepare,
+    styled,
+)
 from bayesmf.predictive import FactorDraws, Mixture
 from bayesmf.validation import Described, check_integer, check_number, fail
 
@@ -108,8 +120,11 @@ def plot_cell(
         xlabel="rating",
         ylabel="density",
         ylim=(-0.2 * top, 1.25 * top),
-        title=f"User {user}, item {item}: {ends['mean']:.2f}, a new rating "
-        f"{ends['lower']:.1f} to {ends['upper']:.1f}",
+    )
+    digits = decimals(posterior.ratings.sd)
+    span = f"{ends['lower']:.{digits}f} to {ends['upper']:.{digits}f}"
+    ax.set_title(
+        f"User {user}, item {item}: {ends['mean']:.{digits}f}, new {span}", parse_math=False
     )
     ax.set_yticks([tick for tick in ax.get_yticks() if 0 <= tick <= 1.25 * top])
     grid(ax)
@@ -155,9 +170,7 @@ def plot_recommendations(
     """
     function = "plot_recommendations"
     n = check_integer(n, "n", function, minimum=1)
-    if titles is not None and not hasattr(titles, "get"):
-        must = "a mapping of items to titles"
-        fail("titles", function, must, Described(type(titles).__name__), TypeError)
+    names = check_titles(titles, "titles", function)
     expected = posterior.recommend([user], n, kind="latent")
     if expected.empty:
         fail("user", function, "one who has not rated all items", user)
@@ -176,10 +189,11 @@ def plot_recommendations(
     ax.plot(
         expected["mean"], at, ls="none", marker="o", ms=5.5, color=contrast(), label="mean"
     )  # fmt: skip
-    ax.set_yticks(at, [_title(item, titles) for item in expected["item"]])
+    texts = [shorten(str(names.get(one, one)), LONGEST) for one in expected["item"]]
+    ax.set_yticks(at, texts, parse_math=False)
     ax.set_ylim(0.4, len(expected) + 0.6)
     ax.set(xlabel="rating")
-    ax.set_title(f"Best for user {user}, with 90% intervals", pad=34)
+    ax.set_title(f"Best for user {user}, with 90% intervals", pad=34, parse_math=False)
     grid(ax, "x")
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, handlelength=1.6)
     return ax
@@ -270,8 +284,3 @@ def _smoothed(mixture: Mixture) -> Mixture:
     width = 0.9 * spread * len(means) ** -0.2
     # All draws the same: a needle.
     return mixture._replace(sds=np.full((1, len(means)), width or 1e-3))
-
-
-def _title(item: object, titles: Mapping[Any, str] | pd.Series | None) -> str:
-    title = str(item if titles is None else titles.get(item, item))
-    return title if len(title) <= LONGEST else f"{title[: LONGEST - 1].rstrip()}…"

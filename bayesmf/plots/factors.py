@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from bayesmf.diagnostics.aligned import check_titles
+from bayesmf.checks import check_titles
 from bayesmf.plots.labels import place_labels, shorten
 from bayesmf.plots.style import accent, contrast, grid, ink, styled
 from bayesmf.validation import Described, check_integer, check_number, fail
@@ -65,7 +65,7 @@ def plot_factor_map(
     pair = _check_pair(factors, alignment.n_factors, function)
     n = check_integer(n, "n", function, minimum=0)
     prob = check_number(prob, "prob", function, above=0, below=1)
-    names = check_titles(titles, function) or {}
+    names = check_titles(titles, "titles", function)
     ax = plt.subplots(figsize=(7.2, 5.6), layout="constrained")[1] if ax is None else ax
     loadings = alignment.item_loadings.isel(factor=pair)
     mean = loadings.to_numpy().mean(axis=(0, 1), dtype=np.float64)
@@ -153,7 +153,7 @@ def plot_top_items(
     check_integer(factor, "factor", function, maximum=alignment.n_factors - 1)
     n = check_integer(n, "n", function, minimum=1)
     prob = check_number(prob, "prob", function, above=0, below=1)
-    names = check_titles(titles, function) or {}
+    names = check_titles(titles, "titles", function)
     # Of a short table the ends would overlap: each item stands once.
     n = min(n, alignment.draws.sizes["item"] // 2) or 1
     table = alignment.top_items(factor, n, prob=prob)
@@ -169,7 +169,7 @@ def plot_top_items(
         ax.hlines(at[part], rows["lower"], rows["upper"], color=color, lw=2, alpha=0.6)
         ax.plot(rows["loading"], at[part], ls="none", marker=marker, ms=5.5, color=color, label=end)
     texts = [shorten(str(names.get(one, one)), 44) for one in table["item"].tolist()]
-    ax.set_yticks(at, texts, fontsize=9)
+    ax.set_yticks(at, texts, fontsize=9, parse_math=False)
     ax.tick_params(axis="y", length=0)
     share = alignment.strength["share"].to_numpy()[factor]
     ax.set(

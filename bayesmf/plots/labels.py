@@ -54,6 +54,7 @@ def place_labels(
             text, point, xytext=(0, 0), textcoords="offset points", fontsize=8, color=ink(),
             arrowprops={"arrowstyle": "-", "lw": 0.6, "color": "#8b929b", "shrinkA": 0,
                         "shrinkB": 3},
+            parse_math=False,
         )  # fmt: skip
         label.set_in_layout(False)  # or the axes would make room for it, and all places shift
         box = label.get_window_extent()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -159,6 +160,11 @@ def contrast() -> str:
 def ink() -> str:
     """Return the colour of text, for lines that a reader compares with."""
     return str(mpl.rcParams["text.color"])
+
+
+def decimals(sd: float) -> int:
+    """Decimals that show numbers to about a hundredth of a standard deviation."""
+    return max(0, 2 - math.floor(math.log10(sd))) if sd > 0 else 2
 
 
 def grid(ax: Axes, axis: Any = "y") -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmf.diagnostics.identified import check_identified, interaction_sd
+from bayesmf.diagnostics.verdict import LIMITS
 from bayesmf.plots.style import grid as faint_grid
 from bayesmf.plots.style import ink, looks, palette, prepare, styled
 from bayesmf.validation import Described, fail
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from bayesmf.plots.style import Sampled
 
 NAMES = ("alpha", "total_log_likelihood", "intercept", "singular_value")
-ENOUGH = 400
-"""Bulk ESS at which R-hat and errors can be trusted: Vehtari, Gelman, Simpson, Carpenter & Bürkner
-(2021), Bayesian Analysis 16(2), section 4."""
+ENOUGH = int(LIMITS["usual"].ess)
+"""Bulk ESS at which R-hat and errors can be trusted."""
 MOST_PROBES = 100
 MOST_ENTRIES = 4
 POINTS = 10

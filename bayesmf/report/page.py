@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
+from bayesmf.checks import check_titles
 from bayesmf.diagnostics.alignment import align
 from bayesmf.diagnostics.criticism import check_predictive
 from bayesmf.diagnostics.pit import pit
 from bayesmf.evaluation import compare
-from bayesmf.plots.style import Sampled
+from bayesmf.plots.style import Sampled, decimals
 from bayesmf.report.figures import (
     criticism_figures,
     factor_figures,
@@ -36,9 +36,11 @@ from bayesmf.report.tables import (
     recommendations_html,
     title_of,
 )
-from bayesmf.validation import check_integer, fail
+from bayesmf.validation import Described, check_integer, fail
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from bayesmf.diagnostics.aligned import Alignment
     from bayesmf.diagnostics.convergence import Diagnostics
     from bayesmf.evaluation import Comparison, Predictor
@@ -49,6 +51,10 @@ REPLICATES = 60
 """Draws from which ratings are made up for the predictive check."""
 ON_EACH_END = 4
 """Items that are named on each end of a factor."""
+FEWEST = 20
+"""Kept draws of all chains, of which a predictive check can be made."""
+OWN_NAMES = ("BPMF", "this posterior", "the posterior of this page")
+"""Names for the posterior; the first that no other model has."""
 STATUS = {
     "converged": "The run has converged.",
     "not converged": "The run has not converged: read what follows with care.",
@@ -93,7 +99,7 @@ def write_report(
     """Write the page under its name when it is complete; `Posterior.report` documents it."""
     target = Path(path)
     diagnostics, ratings = posterior.diagnose(), posterior.ratings
-    verdict = diagnostics.verdict
+    verdict, digits = diagnostics.verdict, decimals(ratings.sd)
     check = check_predictive(posterior, draws=REPLICATES, random_seed=0)
     noise = float((1 / np.sqrt(posterior.data["posterior"]["alpha"].to_numpy())).mean())
     parts: dict[str, Any] = {
@@ -111,7 +117,8 @@ def write_report(
             user_part(posterior, user, titles, n, number)
             for number, user in enumerate(users, start=1)
         ],
-        "noise": f"{noise:.2f}",
+        "noise": f"{noise:.{digits}f}",
+        "chains": "pareto_k" not in posterior.data.attrs,
         "groups": groups_html(diagnostics),
         "fitting": fitting_figures(posterior, diagnostics, judged.models if judged else {}),
         "call": call_text(posterior),
@@ -123,7 +130,7 @@ def write_report(
         parts |= test_parts(posterior, judged)
     if posterior.model.n_factors and min(ratings.n_users, ratings.n_items) > 1:
         alignment = align(posterior)
-        parts["factors"] = factor_parts(alignment, titles)
+        parts["factors"] = factor_parts(alignment, titles, digits)
         parts["factor_figures"] = factor_figures(posterior, alignment, titles)
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     source = files("bayesmf.report").joinpath("page.html").read_text("utf-8")
@@ -131,13 +138,31 @@ def write_report(
     return target
 
 
-def judge_models(
-    posterior: Predictor, models: Mapping[str, Predictor], test: object, name: str
-) -> Judgement:
-    """Compare models on held-out ratings, and the posterior as `name` if it is not among them."""
-    every = dict(models)
+def check_judged(test: object, models: object, posterior: Reported, function: str) -> None:
+    """Check what a page is to compare on, and with."""
+    kept = posterior.data["factors"].sizes
+    if kept["chain"] * kept["draw"] < FEWEST:
+        must = f"a result with at least {FEWEST} kept draws"
+        got = Described(f"{kept['chain'] * kept['draw']}")
+        fail("posterior", function, must, got)
+    if models is not None:
+        if not isinstance(models, Mapping) or not all(
+            hasattr(one, "over_mixtures") for one in models.values()
+        ):
+            must = "a mapping of names to results of bayesmf.fit_*"
+            fail("models", function, must, Described(type(models).__name__), TypeError)
+        if test is None:
+            must = "left out without test ratings to compare on"
+            fail("models", function, must, Described(", ".join(map(str, models)) or "{}"))
+    if test is not None:
+        posterior.ratings.pairs(test, "test", function, with_rating=True)
+
+
+def judge_models(posterior: Predictor, models: Mapping[str, Predictor], test: object) -> Judgement:
+    """Compare models on held-out ratings, and the posterior if it is not among them."""
+    every = {str(key): model for key, model in models.items()}
     same = [key for key, model in every.items() if model is posterior]
-    shown = same[0] if same else name
+    shown = same[0] if same else next(name for name in OWN_NAMES if name not in every)
     every.setdefault(shown, posterior)
     return Judgement(compare(every, test), every, shown)
 
@@ -159,20 +184,28 @@ def test_parts(posterior: Reported, judged: Judgement) -> dict[str, Any]:
     }
 
 
-def factor_parts(alignment: Alignment, titles: Mapping[Any, str]) -> list[dict[str, str]]:
+def factor_parts(
+    alignment: Alignment, titles: Mapping[Any, str], digits: int
+) -> list[dict[str, str]]:
     """Share of each factor, and the items on its ends with their loadings."""
     shares, parts = alignment.strength["share"].to_numpy(), []
     for factor in range(alignment.n_factors):
-        table = alignment.top_items(factor, ON_EACH_END)
+        # Of few items one would stand on both ends.
+        table = alignment.top_items(factor, ON_EACH_END).drop_duplicates("item")
         ends = {
             str(end): "; ".join(
-                f"{title_of(row['item'], titles)} ({row['loading']:+.2f})".replace("-", "−")
+                f"{title_of(row['item'], titles)} ({signed(row['loading'], digits)})"
                 for row in part.to_dict("records")
             )
             for end, part in table.groupby("end")
         }
-        parts.append({"share": f"{shares[factor]:.0%}", **ends})
+        parts.append({"share": f"{shares[factor]:.0%}", "top": "", "bottom": "", **ends})
     return parts
+
+
+def signed(value: float, digits: int) -> str:
+    """Write a number with its sign, and a minus that is one."""
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def user_part(
@@ -217,18 +250,17 @@ def check_page(
     """Check what a page is asked for, before anything is worked out."""
     if not isinstance(path, (str, os.PathLike)):
         fail("path", function, "a path", path, TypeError)
-    if not Path(path).parent.is_dir():
+    target = Path(path)
+    if not target.parent.is_dir():
         fail("path", function, "a file in a folder that exists", str(path), FileNotFoundError)
+    if not target.name or target.is_dir():
+        fail("path", function, "a file, not a folder", str(path))
     n = check_integer(n, "n", function, minimum=1)
-    if titles is None:
-        titles = {}
-    elif not isinstance(titles, (Mapping, pd.Series)):
-        must = "a mapping or Series of titles by item id"
-        fail("items", function, must, type(titles).__name__, TypeError)
+    called = check_titles(titles, "items", function)
     if users is None:
-        return dict(titles.items()), some_users(ratings), n
+        return called, some_users(ratings), n
     listed = [users] if np.ndim(users) == 0 else list(users)  # type: ignore[arg-type, call-overload]
-    return dict(titles.items()), listed, n
+    return called, listed, n
 
 
 def _write(target: Path, page: str) -> None:

@@ -26,7 +26,11 @@ class Fitted(Protocol):
 
 
 def call_text(posterior: Fitted) -> str:
-    """Write the call of `fit_bpmf` that gives these draws from the same ratings."""
+    """Write the call of `fit_bpmf` that makes this fit anew, by what the draws keep of it.
+
+    What is not kept, since the posterior does not depend on it: `probe`, `memory_budget`, and when
+    ADVI ends.
+    """
     attributes, model, usual = posterior.data.attrs, posterior.model, BPMF()
     method, _, backend = str(attributes["engine"]).partition("/")
     given: dict[str, Any] = {"n_factors": model.n_factors, "biases": model.biases}

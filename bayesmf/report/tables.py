@@ -11,6 +11,7 @@ import pandas as pd
 from bayesmf.diagnostics.convergence import shown_groups
 from bayesmf.diagnostics.verdict import NAMES
 from bayesmf.evaluation import INTERVALS
+from bayesmf.plots.style import decimals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,15 +111,15 @@ def comparison_html(comparison: Comparison) -> str:
 def facts_html(ratings: Ratings, n_test: int) -> str:
     """What the data are, as a list of terms."""
     low, high = ratings.bounds
-    share = len(ratings) / (ratings.n_users * ratings.n_items)
+    share, digits = len(ratings) / (ratings.n_users * ratings.n_items), decimals(ratings.sd)
     facts = {
         "users": f"{ratings.n_users:,}",
         "items": f"{ratings.n_items:,}",
         "training ratings": f"{len(ratings):,}",
         **({"test ratings": f"{n_test:,}"} if n_test else {}),
-        "of the cells rated": f"{share:.1%}",
+        "of the cells rated": f"{100 * share:.2g}%",
         "scale": f"{low:g} to {high:g}",
-        "mean ± sd": f"{ratings.mean:.2f} ± {ratings.sd:.2f}",
+        "mean ± sd": f"{ratings.mean:.{digits}f} ± {ratings.sd:.{digits}f}",
     }
     terms = (f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in facts.items())
     return f'<dl class="facts">{"".join(terms)}</dl>'
@@ -129,8 +130,10 @@ def recommendations_html(
 ) -> str:
     """Items with the mean and interval of their expected rating, and both drawn to scale."""
     # The drawing spans the intervals, which in a Gaussian model may pass the end of the scale.
-    top = ratings.bounds[1]
-    start, end = np.floor(min([top - 1, *table["lower"]])), np.ceil(max([top, *table["upper"]]))
+    top, digits = ratings.bounds[1], decimals(ratings.sd)
+    unit = 10.0 ** np.floor(np.log10(ratings.sd)) if ratings.sd > 0 else 1.0
+    start = unit * np.floor(min([top - unit, *table["lower"]]) / unit)
+    end = unit * np.ceil(max([top, *table["upper"]]) / unit)
 
     def x(value: float) -> str:
         return f"{4 + 132 * (value - start) / (end - start):.1f}"
@@ -148,7 +151,8 @@ def recommendations_html(
         rows.append(
             f'<tr><td class="rank">{row["rank"]}</td>'
             f'<th scope="row">{html.escape(title_of(row["item"], titles))}</th>'
-            f'<td>{mean:.2f}</td><td class="interval">{lower:.2f} to {upper:.2f}</td>'
+            f"<td>{mean:.{digits}f}</td>"
+            f'<td class="interval">{lower:.{digits}f} to {upper:.{digits}f}</td>'
             f'<td class="drawn">{drawn}</td></tr>'
         )
     heads = (

@@ -10,7 +10,6 @@ from bayesmf.point.tuning import Settings
 from bayesmf.progress import Progress
 from bayesmf.results.base import Result
 from bayesmf.results.least_squares import least_squares
-from bayesmf.validation import fail
 
 if TYPE_CHECKING:
     import os
@@ -66,12 +65,12 @@ class Judging(Result):
 
         Notes
         -----
-        Converged means: R-hat below 1.01 (Vehtari et al. 2021) of 98% of the probe cells, and below
-        1.03 of every quantity; effective sample sizes of at least 400; Monte Carlo errors of at
-        most 0.05 sd. Less is asked of single singular values, which change places. At an effective
-        sample size of 400 one R-hat in ten is above 1.01 by chance: such are named, with the draws
-        that would settle them. Of ADVI Pareto k decides, since independent draws agree whatever
-        they are drawn from.
+        Converged means: R-hat below 1.01 (Vehtari et al. 2021) of 98% of any group of 50 quantities
+        or more, such as the probe cells, and below 1.03 of each; effective sample sizes of at least
+        400; Monte Carlo errors of at most 0.05 sd. Less is asked of single singular values, which
+        change places. At an effective sample size of 400 one R-hat in ten is above 1.01 by chance:
+        such are named, with the draws that would settle them. Of ADVI Pareto k decides, since
+        independent draws agree whatever they are drawn from.
 
         Examples
         --------
@@ -252,7 +251,7 @@ class Judging(Result):
         n_ratings, draws, integrated, random_seed
             As in `loo`; by default all ratings, and 400 draws.
         memory_budget : str or int, default "1GB"
-            What it may take: 4 bytes for each rating and draw.
+            What it may take: 8 bytes for each rating and draw.
 
         Raises
         ------
@@ -266,7 +265,7 @@ class Judging(Result):
         >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=200, random_seed=1,
         ...                         progressbar=False)
         >>> post.add_log_likelihood(n_ratings=100)
-        >>> arviz.loo(post.data, var_name="rating").n_data_points
+        >>> int(arviz.loo(post.data, var_name="rating").n_data_points)
         100
         """
         likelihoods.add_log_likelihood(
@@ -340,14 +339,13 @@ class Judging(Result):
         from bayesmf.report import page  # noqa: PLC0415
 
         titles, shown, n = page.check_page(path, n, items, users, self.ratings, "report")
-        self._codes(shown, "user", "users", "report")
         posterior: Any = self  # a `Posterior`, which has all that a page asks for
+        page.check_judged(test, models, posterior, "report")
+        self._codes(shown, "user", "users", "report")
         judged = None
         if test is not None:
             compared = {"ALS": self._least_squares()} if models is None else models
-            judged = page.judge_models(posterior, compared, test, "BPMF")
-        elif models is not None:
-            fail("models", "report", "left out without test ratings to compare on", "models")
+            judged = page.judge_models(posterior, compared, test)
         return page.write_report(
             path, posterior, judged, name=name, about=about, titles=titles, users=shown, n=n
         )
