@@ -24,7 +24,7 @@ items = np.concatenate([rng.permutation(n_items), rng.integers(0, n_items, n - n
 cells = np.unique(users * n_items + items)
 ratings = bayesmf.Ratings((cells // n_items, cells % n_items, rng.integers(1, 6, len(cells)) * 1.0))
 assert (ratings.n_users, ratings.n_items) == (n_users, n_items)
-train, test = bayesmf.train_test_split(ratings, test_size=2_000, random_seed=1)
+train, test = bayesmf.train_test_split(ratings, test_size=0.01, random_seed=1)
 post = bayesmf.fit_bpmf(
     train, n_factors=2, tune=2, draws=20, chains=2, random_seed=1, progressbar=False
 )

@@ -195,6 +195,13 @@ def test_best_values():
     }  # fmt: skip
 
 
+@pytest.fixture
+def _drawn_quickly(monkeypatch):
+    """Pages whose figures are not looked at."""
+    monkeypatch.setattr("bayesmf.report.figures.svg_uri", lambda draw, dark: "data:image/svg+xml,")
+
+
+@pytest.mark.usefixtures("_drawn_quickly")
 def test_als_is_fitted_where_no_model_is_given(fitted, tmp_path):
     models, _, test = fitted
     post = models["BPMF"]
@@ -206,14 +213,42 @@ def test_als_is_fitted_where_no_model_is_given(fitted, tmp_path):
     als = bayesmf.fit_als(post.ratings, n_factors=2, random_seed=seed, progressbar=False)
     rmse = bayesmf.compare({"ALS": als}, test).table.loc["ALS", "RMSE"]
     assert page.tables["comparison"][1][1] == f"{rmse:.4f}"
-    # The same results give the same bytes but for the seconds of ALS, and no figure is left open.
-    two = post.report(tmp_path / "b.html", test=test, models={"ALS": als})
-    three = post.report(tmp_path / "c.html", test=test, models={"ALS": als})
-    assert two.read_bytes() == three.read_bytes()
-    assert plt.get_fignums() == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html", "c.html"]
 
 
+def test_the_same_results_give_the_same_bytes(fitted, tmp_path):
+    for name in ("a", "b"):
+        fitted[0]["BPMF"].report(tmp_path / f"{name}.html", users=[3])
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert plt.get_fignums() == []  # no figure is left open
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.html"]
+
+
+@pytest.mark.usefixtures("_drawn_quickly")
+def test_another_model_of_that_name_does_not_take_its_place(fitted, tmp_path):
+    models, _, test = fitted
+    path = models["BPMF"].report(
+        tmp_path / "page.html", test=test, models={"BPMF": models["A<b>LS"]}
+    )
+    page = Page(path.read_text(encoding="utf-8"))
+    assert page.tables["comparison"][0] == ["Metric", "BPMF", "this posterior"]
+    assert "90% intervals of this posterior hold" in page.text
+
+
+@pytest.mark.usefixtures("_drawn_quickly")
+def test_small_units_and_odd_titles(tmp_path):
+    table = bayesmf.simulate(40, 30, 500, random_seed=1).ratings.to_frame()
+    table["rating"] /= 1000
+    post = bayesmf.fit_bpmf(table, n_factors=1, tune=5, draws=25, random_seed=1, progressbar=False)
+    titles = dict.fromkeys(table["item"], "Spider-Man")
+    text = Page(post.report(tmp_path / "page.html", items=titles).read_text(encoding="utf-8")).text
+    assert "Spider-Man (" in text
+    assert "(+0.00)" not in text
+    best = post.recommend(post.ratings.user_ids[0], 1, kind="latent")["mean"].item()
+    assert 0.001 < best < 0.01
+    assert "0.00 to" not in text
+
+
+@pytest.mark.usefixtures("_drawn_quickly")
 def test_a_page_without_test_ratings_or_factors(tmp_path):
     ratings = bayesmf.simulate(40, 30, 500, random_seed=1).ratings
     post = bayesmf.fit_bpmf(
@@ -226,6 +261,7 @@ def test_a_page_without_test_ratings_or_factors(tmp_path):
     assert {f"recommendations-{number}" for number in (1, 2, 3)} < set(page.tables)
 
 
+@pytest.mark.usefixtures("_drawn_quickly")
 def test_a_failed_page_leaves_the_old_one(fitted, tmp_path, monkeypatch):
     models = fitted[0]
     path = tmp_path / "page.html"
@@ -251,6 +287,9 @@ def test_a_failed_page_leaves_the_old_one(fitted, tmp_path, monkeypatch):
         ({"items": ["a"]}, TypeError, "'items' argument of report must be a mapping"),
         ({"users": ["a"]}, TypeError, "users"),
         ({"models": {}}, ValueError, "'models' argument of report must be left out"),
+        ({"models": [1]}, TypeError, "'models' argument of report must be a mapping"),
+        ({"test": "junk"}, TypeError, "report"),
+        ({"path": "."}, ValueError, "must be a file, not a folder"),
     ],
 )
 def test_wrong_arguments_are_named(fitted, tmp_path, monkeypatch, arguments, error, words):

@@ -253,6 +253,11 @@ class Judging(Result):
         memory_budget : str or int, default "1GB"
             What it may take: 8 bytes for each rating and draw.
 
+        Returns
+        -------
+        None
+            The group `log_likelihood` is in `data`, its variable `rating`.
+
         Raises
         ------
         ValueError, TypeError

@@ -27,7 +27,7 @@ from tests.statistical.uniformity import (
     uniform_p_value,
 )
 
-DATA_SETS = 300
+DATA_SETS = 200
 SEED = 20180806
 
 
@@ -35,7 +35,7 @@ SEED = 20180806
 def test_fits_are_calibrated(name):
     """From a table to ranks, intervals and distribution functions, in one look at each fit.
 
-    With 300 data sets intervals for known cells that are 20% too narrow are seen for sure; 5% needs
+    With 200 data sets intervals for known cells that are 20% too narrow are seen for sure; 5% needs
     well above 1000.
     """
     study = run_study(name, DATA_SETS, SEED)
