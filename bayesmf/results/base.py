@@ -173,7 +173,8 @@ class Result(ABC):
         """Items with the largest loadings on a canonical factor, and those with the smallest.
 
         Canonical factors are centred, turned so that they are uncorrelated, and ordered by how
-        much of the interaction they carry; draws are turned to one another by rotation first.
+        much of the interaction they carry; draws are turned to one another by rotation first. This
+        is the quick look: `Posterior.align` turns factors to simple structure, and has intervals.
 
         Parameters
         ----------
