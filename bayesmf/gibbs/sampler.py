@@ -115,6 +115,8 @@ SIDES = ("user", "item")
 MOVES_EVERY, TURNS = 4, {1: "user", 2: "item"}
 """Whose moves belong to a sweep, by its number modulo four; each takes a sum of squares."""
 
+FAR = 1e4
+"""Sds that the mean of the targets may be from zero for moves."""
 MOST_SPREAD = 0.15
 """Most that factors are spread at the start. From a wide start a chain first explains noise by
 factors and takes long to unlearn it; a start at zero would be a saddle."""
@@ -186,8 +188,12 @@ def build_blocks(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
 
 
 def build_moves(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
-    """Make the moves of a model's biases, by name: a shift and a scale of each side."""
-    if not model.biases:
+    """Make the moves of a model's biases, by name: a shift and a scale of each side.
+
+    None where a careless centre makes biases so large that constants cannot be moved between them
+    and factors without a loss of digits.
+    """
+    if not model.biases or far_from_centre(data):
         return {}
     priors = dict(zip(SIDES, side_priors(data, model), strict=True))
 
@@ -232,6 +238,15 @@ def build_moves(data: Data, model: BPMF, engine: Engine) -> dict[str, Block]:
     pairs = (SIDES, SIDES[::-1])
     shifts = {f"{own}_shift": shift_of(own, other) for own, other in pairs}
     return shifts | {f"{own}_scale": scale_of(own, other) for own, other in pairs}
+
+
+def far_from_centre(data: Data) -> bool:
+    """Whether the targets' mean is so many of their sds from zero that rounding would show."""
+    targets = data.users.targets
+    # einsum: no copy of all ratings.
+    mean = float(np.einsum("n->", targets, dtype=np.float64)) / len(targets)
+    square = float(np.einsum("n,n->", targets, targets, dtype=np.float64)) / len(targets)
+    return mean**2 > FAR**2 * max(square - mean**2, 0.0)
 
 
 def squared_error(data: Data, state: State, engine: Engine) -> float:

@@ -142,14 +142,7 @@ ROW_CASES = (
     "numpy, low",
     "in segments, single precision",
 )
-SWEEP_CASES = (
-    "learned",
-    "no biases",
-    "rank 0",
-    "default prior",
-    "published 2008",
-    "single precision",
-)
+SWEEP_CASES = ("learned", "no biases", "rank 0", "single precision")
 ROWS_AND_HYPERS = ("user_rows", "item_hyper")
 BLOCK_CASES = ("learned", "no biases", "rank 0", "numpy")
 
@@ -167,6 +160,10 @@ TESTED = (
     *(("learned", part) for part in MOVES),
     *((name, part) for name in ("five coordinates", "long rows") for part in ROWS_AND_HYPERS),
     ("fixed alpha", "noise"),
+    ("five coordinates", "user_hyper"),
+    ("five coordinates", "user_shift"),
+    ("in tiles", "user_scale"),
+    ("long rows", "noise"),
     ("rank 0", "user_shift"),
     ("rank 0", "item_scale"),
     ("fixed strength", "user_scale"),

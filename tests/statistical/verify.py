@@ -127,8 +127,10 @@ def _mutant(quick: bool, seed: int, mutant: Mutant) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, planted(mutant, Path(folder)) as package:
         forms = [name for name, check in CHECKS.items() if _fails(check, package)]
         case = CASES[mutant.case or "learned"]
-        before, after = run(case, seed=seed, replicates=20, package=package)
-        still = sorted(expected_changes(case, "sweep") - changed(case, before, after))
+        still = set()
+        for part in ("sweep", "user_hyper", "item_hyper"):
+            before, after = run(case, part, seed=seed, replicates=20, package=package)
+            still |= expected_changes(case, part) - changed(case, before, after, part)
         own = _seen(case, mutant.part, package, replicates, seed) if mutant.case else None
         if own is not None and not own["power"] > page.SURE and not quick:
             own = _seen(case, mutant.part, package, REPLICATES, seed)
@@ -141,7 +143,7 @@ def _mutant(quick: bool, seed: int, mutant: Mutant) -> dict[str, Any]:
         "calibration": ranks is not None and ranks["p"] < FALSE_FAILURE_RATE,
     }
     return {
-        "name": mutant.name, "fault": mutant.fault, "closed_forms": forms, "stands_still": still,
+        "name": mutant.name, "fault": mutant.fault, "closed_forms": forms, "stands_still": sorted(still),
         "replicates": replicates, "case": mutant.case, "part": mutant.part, "own": own,
         "sweep": sweep, "calibration": ranks,
         "held": seen[mutant.check],
