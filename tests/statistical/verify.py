@@ -143,7 +143,8 @@ def _mutant(quick: bool, seed: int, mutant: Mutant) -> dict[str, Any]:
         "calibration": ranks is not None and ranks["p"] < FALSE_FAILURE_RATE,
     }
     return {
-        "name": mutant.name, "fault": mutant.fault, "closed_forms": forms, "stands_still": sorted(still),
+        "name": mutant.name, "fault": mutant.fault, "closed_forms": forms,
+        "stands_still": sorted(still),
         "replicates": replicates, "case": mutant.case, "part": mutant.part, "own": own,
         "sweep": sweep, "calibration": ranks,
         "held": seen[mutant.check],
