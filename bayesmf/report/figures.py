@@ -7,6 +7,7 @@ import html
 import io
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bayesmf import plots
@@ -33,6 +34,7 @@ def svg_uri(draw: Callable[[Axes], object], *, dark: bool) -> str:
     # No pyplot: a page must neither touch the caller's figures nor leave any behind.
     with plots.style(dark=dark):
         figure = Figure(figsize=SIZE, layout="constrained")
+        FigureCanvasAgg(figure)  # labels look for their places on a page that is laid out
         draw(figure.subplots())
         buffer = io.BytesIO()
         # Without a date the same results give the same bytes.
