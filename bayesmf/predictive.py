@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import ndtri
 
+from bayesmf.draws.reading import KeptDraws
+from bayesmf.indexing import chunks
 from bayesmf.kernels import mixtures
 from bayesmf.seeds import generator
 
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from bayesmf.draws.reading import Block
+
 CHUNK_BYTES = 16_000_000
 """Bytes of component means that one thread works on at a time."""
+PASS_BYTES = 128_000_000
+"""Bytes of component means that one pass through a store fills."""
 
 
 class Mixture(NamedTuple):
@@ -36,6 +42,10 @@ class Mixture(NamedTuple):
 
     means: np.ndarray
     sds: np.ndarray
+
+    def some(self, cells: slice) -> Mixture:
+        """Mixtures of some of the cells."""
+        return Mixture(self.means[cells], self.sds if len(self.sds) == 1 else self.sds[cells])
 
     def mean(self) -> np.ndarray:
         """Expected value (n_cells,)."""
@@ -83,8 +93,8 @@ class Mixture(NamedTuple):
         return out
 
 
-class FactorDraws:
-    """The kept factor draws of all chains, in one row of draws.
+class FactorDraws(KeptDraws):
+    """The kept factor draws of all chains as mixtures, one component a draw.
 
     Parameters
     ----------
@@ -93,107 +103,100 @@ class FactorDraws:
     seed : int
         For the rows of cells whose user and item are both unknown.
     limit : int, optional
-        Use at most so many draws, evenly spaced.
-
-    Attributes
-    ----------
-    user_factors, item_factors : ndarray of float32, shapes (n_draws, n_rows, K)
-    user_bias, item_bias : ndarray of float32, shapes (n_draws, n_rows), or (n_draws, 0)
-    noise_sd : ndarray, shape (n_draws,)
-    center : float
+        Use at most so many draws.
     """
 
     def __init__(self, tree: xr.DataTree, seed: int, limit: int | None = None) -> None:
-        group = tree["factors"]
-        total = group.sizes["chain"] * group.sizes["draw"]
-        picked: slice | np.ndarray = slice(None)
-        if limit is not None and limit < total:
-            picked = np.linspace(0, total - 1, limit).round().astype(int)
-
-        def flat(name: str) -> np.ndarray:
-            values = group[name].to_numpy()
-            return np.ascontiguousarray(values.reshape(total, *values.shape[2:])[picked])
-
-        self.user_factors, self.item_factors = flat("user_factors"), flat("item_factors")
-        self.n_draws = len(self.user_factors)
-        self.has_bias = "user_bias" in group
-        none = np.empty((self.n_draws, 0), dtype=np.float32)
-        self.user_bias = flat("user_bias") if self.has_bias else none
-        self.item_bias = flat("item_bias") if self.has_bias else none
-        self.noise_sd = 1 / np.sqrt(flat("alpha"))
-        self.center = float(tree["constant_data"]["center"])
-        self._hyper = {
-            side: (
-                flat(f"mu_{side}"),
-                flat(f"precision_{side}"),
-            )
-            for side in ("user", "item")
-        }
+        super().__init__(tree, limit)
         self._seed = seed
 
     @cached_property
-    def _covariances(self) -> dict[str, np.ndarray]:
-        return {side: np.linalg.inv(precision) for side, (_, precision) in self._hyper.items()}
+    def _hyper(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        # Means (n_draws, D) and covariances (n_draws, D, D).
+        both = {side: self.hyper(side) for side in ("user", "item")}
+        return {side: (mean, np.linalg.inv(precision)) for side, (mean, precision) in both.items()}
 
     @cached_property
     def _unknown_users(self) -> np.ndarray:
         # One new user's row (n_draws, D) from the prior of each draw.
-        mean, _ = self._hyper["user"]
-        roots = np.linalg.cholesky(self._covariances["user"])
+        mean, covariance = self._hyper["user"]
         z = generator(self._seed, "unknown rows").standard_normal(mean.shape)
-        rows: np.ndarray = mean + np.einsum("sab,sb->sa", roots, z)
+        rows: np.ndarray = mean + np.einsum("sab,sb->sa", np.linalg.cholesky(covariance), z)
         return rows
 
     def mixture(self, users: np.ndarray, items: np.ndarray, *, noise: bool) -> Mixture:
         """Mixture of cells given by codes, -1 for unknown; `noise` adds that of a rating."""
-        known = (users >= 0) & (items >= 0)
         means = np.empty((len(users), self.n_draws))
         noise_sd = self.noise_sd if noise else np.zeros(self.n_draws)
+        known = (users >= 0) & (items >= 0)
         if known.all():
-            self._latent_means(users, items, means)
+            for block in self.blocks(users, items):
+                self._latent_means(block, means)
             return Mixture(means, noise_sd[None, :])
         inner = np.empty((int(known.sum()), self.n_draws))
-        self._latent_means(users[known], items[known], inner)
+        for block in self.blocks(users[known], items[known]):
+            self._latent_means(block, inner)
         means[known] = inner
         variances = np.zeros_like(means)
-        for p in np.flatnonzero(~known):
-            means[p], variances[p] = self._unknown_cell(int(users[p]), int(items[p]))
+        for side, own, partners in (("user", users, items), ("item", items, users)):
+            new = (own < 0) & (partners >= 0)
+            if new.any():
+                means[new], variances[new] = self._unknown_rows(side, partners[new])
+        neither = (users < 0) & (items < 0)
+        if neither.any():
+            # Of two unknown rows the user's is drawn and the item's integrated.
+            means[neither], variances[neither] = (
+                found[0] for found in self._integrated("item", self._unknown_users[:, None])
+            )
         return Mixture(means, np.sqrt(variances + noise_sd**2))
 
-    def _latent_means(self, users: np.ndarray, items: np.ndarray, out: np.ndarray) -> None:
+    def _latent_means(self, block: Block, out: np.ndarray) -> None:
+        # The kernel is compiled for an array that lies in one piece.
+        part = np.ascontiguousarray(out[:, block.draws])
         mixtures.latent_means(
-            self.user_factors, self.item_factors, self.user_bias, self.item_bias,
-            users, items, self.center, out,
+            block.user_factors, block.item_factors, block.user_bias, block.item_bias,
+            block.users, block.items, self.center, part,
         )  # fmt: skip
+        if part is not out:
+            out[:, block.draws] = part
 
-    def _unknown_cell(self, user: int, item: int) -> tuple[np.ndarray, np.ndarray]:
-        # Mean and variance (n_draws,) of x . theta + offset, theta ~ N(mu, Lambda^-1) unknown.
-        if user < 0 and item < 0:
-            side, partner = "item", self._unknown_users
-        elif user < 0:
-            side, partner = "user", self._row("item", item)
-        else:
-            side, partner = "item", self._row("user", user)
-        mean, _ = self._hyper[side]
-        x, offset = partner, np.zeros(self.n_draws)
+    def _unknown_rows(self, side: str, partners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # Means and variances (n, n_draws) of cells with an unknown row of `side`, by partner.
+        codes, places = np.unique(partners, return_inverse=True)
+        means, variances = (np.empty((len(codes), self.n_draws)) for _ in range(2))
+        other, nobody = ("item", "user")[side == "item"], codes[:0]
+        asked = (nobody, codes) if side == "user" else (codes, nobody)
+        for block in self.blocks(*asked):
+            at = block.items if side == "user" else block.users
+            factors, bias = getattr(block, f"{other}_factors"), getattr(block, f"{other}_bias")
+            d = self.n_factors + self.has_bias
+            for part in chunks(len(factors), max(1, CHUNK_BYTES // (8 * d * len(at)))):
+                rows = np.empty((len(factors[part]), len(at), d))
+                rows[:, :, : self.n_factors] = factors[part][:, at]
+                if self.has_bias:
+                    rows[:, :, -1] = bias[part][:, at]
+                draws = slice(block.draws.start + part.start, block.draws.start + part.stop)
+                means[:, draws], variances[:, draws] = self._integrated(side, rows, draws)
+        return means[places], variances[places]
+
+    def _integrated(
+        self, side: str, partners: np.ndarray, draws: slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        # Mean and variance (n, n_draws) of x . theta + offset, theta ~ N(mu, Lambda^-1) unknown,
+        # given partner rows (n_draws, n, D).
+        mean, covariance = (part[draws] for part in self._hyper[side])
+        x, offset = partners, np.zeros(partners.shape[:2])
         if self.has_bias:
-            x, offset = partner.copy(), partner[:, -1]
-            x[:, -1] = 1.0
-        return (
-            self.center + offset + np.einsum("sa,sa->s", x, mean),
-            np.einsum("sa,sab,sb->s", x, self._covariances[side], x),
-        )
-
-    def _row(self, side: str, code: int) -> np.ndarray:
-        factors = getattr(self, f"{side}_factors")[:, code].astype(np.float64)
-        if not self.has_bias:
-            return factors
-        return np.column_stack([factors, getattr(self, f"{side}_bias")[:, code]])
+            x, offset = partners.copy(), partners[:, :, -1]
+            x[:, :, -1] = 1.0
+        means = self.center + offset + np.einsum("sna,sa->sn", x, mean)
+        return means.T, np.einsum("sna,sna->ns", x @ covariance, x)
 
     @property
     def cells_at_once(self) -> int:
-        """Cells in a chunk."""
-        return max(1, CHUNK_BYTES // (8 * self.n_draws))
+        """Cells in a chunk; of a store as many as one pass through it serves."""
+        size = CHUNK_BYTES if self.in_memory else PASS_BYTES
+        return max(1, size // (8 * self.n_draws))
 
     def over_chunks[R](
         self,
@@ -212,7 +215,17 @@ class FactorDraws:
             return function(cells, self.mixture(users[cells], items[cells], noise=noise))
 
         with ThreadPoolExecutor(cores) as pool:
-            return list(pool.map(one, range(0, len(users), size)))
+            if self.in_memory:
+                return list(pool.map(one, range(0, len(users), size)))
+            # One pass through the store at a time; threads share its cells.
+            found: list[R] = []
+            for start in range(0, len(users), size):
+                cells = slice(start, min(start + size, len(users)))
+                whole = self.mixture(users[cells], items[cells], noise=noise)
+                parts = list(chunks(len(whole.means), max(1, CHUNK_BYTES // (8 * self.n_draws))))
+                moved = [slice(start + part.start, start + part.stop) for part in parts]
+                found += pool.map(function, moved, [whole.some(part) for part in parts])
+            return found
 
 
 class Prediction(NamedTuple):

@@ -38,17 +38,18 @@ def test_unknown_rows_are_drawn_from_their_prior(posterior, unknown):
     user = -1 if unknown in ("user", "both") else 4
     item = -1 if unknown in ("item", "both") else 2
     found = predict(draws, np.array([user]), np.array([item]), prob=0.8, noise=True, cores=1)
+    (kept,) = draws.blocks(np.arange(30), np.arange(20))
     rng = np.random.default_rng(2)
     sample = []
     for s in range(draws.n_draws):
         rows = {}
         for side, code in (("user", user), ("item", item)):
             if code >= 0:
-                factors = getattr(draws, f"{side}_factors")[s, code]
-                row = np.append(factors, getattr(draws, f"{side}_bias")[s, code])
+                factors = getattr(kept, f"{side}_factors")[s, code]
+                row = np.append(factors, getattr(kept, f"{side}_bias")[s, code])
                 rows[side] = np.repeat(row[None].astype(float), 400, axis=0)
             else:
-                mean, precision = (part[s] for part in draws._hyper[side])
+                mean, precision = (part[s] for part in draws.hyper(side))
                 rows[side] = rng.multivariate_normal(mean, np.linalg.inv(precision), 400)
         u, v = rows["user"], rows["item"]
         latent = draws.center + (u[:, :2] * v[:, :2]).sum(1) + u[:, 2] + v[:, 2]

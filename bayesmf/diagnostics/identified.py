@@ -29,7 +29,7 @@ IDENTIFIED = (*SCALARS, *MANY)
 _ROTATES = "it changes with every rotation or stretch of the factors, which no rating sees"
 _SHIFTS = "a constant moves freely between biases and factors, which no rating sees"
 REFUSED = {
-    **dict.fromkeys(("user_factors", "item_factors"), _ROTATES),
+    **dict.fromkeys(("user_factors", "item_factors", "user_center", "item_center"), _ROTATES),
     **dict.fromkeys(("precision_user", "precision_item"), _ROTATES),
     **dict.fromkeys(("user_bias", "item_bias", "mu_user", "mu_item"), _SHIFTS),
 }

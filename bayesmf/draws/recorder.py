@@ -60,7 +60,7 @@ class Recorder:
         self.draws = draws
         n, m, k, d = ratings.n_users, ratings.n_items, model.n_factors, model.n_coordinates
         self.n_ratings = len(ratings)
-        per_draw = 4 * (n + m) * d + 8 * (2 * d * (d + 1) + 1)
+        per_draw = 4 * (n + m) * d + 8 * (2 * (d * (d + 1) + k) + 1)
         per_chain = memory_budget // (per_draw * chains)
         if per_chain < 1:
             need = per_draw * chains / 1e6
@@ -93,6 +93,8 @@ class Recorder:
             "user_factors": thinned(n, k),
             "item_factors": thinned(m, k),
             "alpha": exact(),
+            "user_center": exact(k),
+            "item_center": exact(k),
             "mu_user": exact(d),
             "mu_item": exact(d),
             "precision_user": exact(d, d),
@@ -184,10 +186,10 @@ class Recorder:
     def _record_factors(self, kept: tuple[int, int], state: State) -> None:
         keep, k = self.factors, self.model.n_factors
         keep["alpha"][kept] = state.alpha / self.scale.scale**2
-        for side, rows, hyper in (
-            ("user", state.user_rows, state.user_hyper),
-            ("item", state.item_rows, state.item_hyper),
-        ):
+        for side in ("user", "item"):
+            rows, hyper, moments = state.rows(side), state.hyper(side), state.moments(side)
+            assert moments is not None  # noqa: S101 - a sweep leaves them
+            keep[f"{side}_center"][kept] = moments[0][:k] * self._unit[:k]
             out = keep[f"{side}_factors"][kept]
             # In the rows' own type, so that NumPy need not go through float64.
             unit = self._units[rows.dtype]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bayesmf.draws.recorder import Recorder
     from bayesmf.ratings import Ratings
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 DIMS: dict[str, tuple[str, ...]] = {
     "singular_value": ("component",),
@@ -28,6 +28,8 @@ DIMS: dict[str, tuple[str, ...]] = {
     "item_factors": ("item", "factor"),
     "user_bias": ("user",),
     "item_bias": ("item",),
+    "user_center": ("factor",),
+    "item_center": ("factor",),
     "mu_user": ("coordinate",),
     "mu_item": ("coordinate",),
     "precision_user": ("coordinate", "coordinate_2"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesmf import ranking
 from bayesmf.diagnostics.identified import SCALARS
 from bayesmf.evaluation import TRUSTED_K
@@ -16,7 +18,6 @@ from bayesmf.results.judging import Judging
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     import pandas as pd
     import xarray as xr
 
@@ -176,10 +177,9 @@ class Posterior(Judging):
         return {name: values for name, values in found._asdict().items() if values is not None}
 
     def _rows(self) -> ranking.Rows:
-        draws = self._draws
-        return ranking.Rows(
-            draws.user_factors, draws.item_factors, draws.user_bias, draws.item_bias, draws.center
-        )
+        users, items = np.arange(self.ratings.n_users), np.arange(self.ratings.n_items)
+        (block,) = self._draws.blocks(users, items)
+        return ranking.Rows(*block[1:5], self._draws.center)
 
     def protocol(self) -> str:
         """Say in one line how it was fitted."""

@@ -1,0 +1,168 @@
+"""The kept factor draws of all chains in one row, in memory or read from a store block by block.
+
+What is small (noise, means and precisions of rows) is always in memory. Rows are where they fit;
+where they do not, they are read for the cells that are asked for, some draws at a time.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import xarray as xr
+
+IN_MEMORY = 512_000_000
+"""Bytes of stored factor draws that are read at once and kept; more are read as they are needed."""
+
+DRAWS_PER_READ = 64
+"""Draws read at a time where the store does not say how many lie together."""
+
+ROWS = ("user_factors", "item_factors", "user_bias", "item_bias")
+
+
+class Block(NamedTuple):
+    """Some draws of some rows.
+
+    Attributes
+    ----------
+    draws : slice
+        Which of all draws.
+    user_factors, item_factors : ndarray of float32, shapes (n_draws, n_rows, K)
+    user_bias, item_bias : ndarray of float32, shapes (n_draws, n_rows), or (n_draws, 0)
+    users, items : ndarray
+        Where in these arrays the rows stand that were asked for.
+    """
+
+    draws: slice
+    user_factors: np.ndarray
+    item_factors: np.ndarray
+    user_bias: np.ndarray
+    item_bias: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+
+
+class Segment(NamedTuple):
+    """Consecutive draws of one chain, and where they stand in the row of all."""
+
+    chain: int
+    draws: slice
+    at: slice
+
+
+class KeptDraws:
+    """The kept factor draws of all chains, in one row of draws.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Draws in the schema of `bayesmf.draws`.
+    limit : int, optional
+        Use at most so many draws, evenly spaced; of a store, so many that lie in evenly spaced
+        chunks, since a chunk is read as a whole.
+
+    Attributes
+    ----------
+    n_draws, n_factors : int
+    has_bias : bool
+    center : float
+    noise_sd : ndarray, shape (n_draws,)
+    in_memory : bool
+        Whether all rows are in memory, and `blocks` gives one block.
+    """
+
+    def __init__(self, tree: xr.DataTree, limit: int | None = None) -> None:
+        group = self._group = tree["factors"].to_dataset()
+        self._chains, self._kept = group.sizes["chain"], group.sizes["draw"]
+        self.center = float(tree["constant_data"]["center"])
+        self.has_bias = "user_bias" in group
+        self.n_factors = group.sizes["factor"]
+        lies_in = group["user_factors"].encoding.get("preferred_chunks", {}).get("draw")
+        size = group["user_factors"].nbytes + group["item_factors"].nbytes
+        self.in_memory = lies_in is None or size <= IN_MEMORY
+        if limit is not None and limit >= self._chains * self._kept:
+            limit = None
+        if self.in_memory:
+            self._picked = slice(None) if limit is None else self._evenly(limit)
+            self._arrays = [self._flat(name) for name in ROWS]
+            self.n_draws = len(self._arrays[0])
+        else:
+            self._segments = self._cut(min(int(lies_in), DRAWS_PER_READ), limit)
+            self._picked = np.concatenate(
+                [
+                    s.chain * self._kept + np.arange(s.draws.start, s.draws.stop)
+                    for s in self._segments
+                ]
+            )
+            self.n_draws = len(self._picked)
+        self.noise_sd = 1 / np.sqrt(self._flat("alpha"))
+
+    def _evenly(self, limit: int) -> np.ndarray:
+        return np.linspace(0, self._chains * self._kept - 1, limit).round().astype(int)
+
+    def _flat(self, name: str) -> np.ndarray:
+        if name not in self._group:  # a model without biases
+            return np.empty((self._chains * self._kept, 0), dtype=np.float32)[self._picked]
+        values = self._group[name].to_numpy()
+        flat = values.reshape(self._chains * self._kept, *values.shape[2:])[self._picked]
+        return np.ascontiguousarray(flat)
+
+    def _cut(self, together: int, limit: int | None) -> list[Segment]:
+        edges = [*range(0, self._kept, together), self._kept]
+        runs = [(chain, run) for chain in range(self._chains) for run in pairwise(edges)]
+        if limit is not None:
+            # Few whole runs, evenly spaced over each chain; the last of all is cut short.
+            n = min(len(runs), -(-limit // together))
+            n = min(len(runs), max(n, min(self._chains, limit)))
+            runs = [runs[int(k)] for k in np.floor((np.arange(n) + 0.5) * len(runs) / n)]
+            most = -(-limit // n)
+            runs = [(chain, (a, min(b, a + most))) for chain, (a, b) in runs]
+        found, at = [], 0
+        for chain, (a, b) in runs:
+            n = b - a if limit is None else min(b - a, limit - at)
+            if n > 0:
+                found.append(Segment(chain, slice(a, a + n), slice(at, at + n)))
+                at += n
+        return found
+
+    def hyper(self, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """Means (n_draws, D) and precisions (n_draws, D, D) of the rows of a side."""
+        return self._flat(f"mu_{side}"), self._flat(f"precision_{side}")
+
+    def center_of(self, side: str) -> np.ndarray:
+        """Mean factors (n_draws, K) of all rows of a side that were fitted."""
+        return self._flat(f"{side}_center")
+
+    def blocks(self, users: np.ndarray, items: np.ndarray) -> Iterator[Block]:
+        """All draws of the rows of these users and items (codes, in any order, also repeated).
+
+        In memory that is one block of whole arrays, without a copy.
+        """
+        if self.in_memory:
+            u, v, b, c = self._arrays
+            yield Block(slice(0, self.n_draws), u, v, b, c, users, items)
+            return
+        (own, user_at), (partners, item_at) = (
+            np.unique(codes, return_inverse=True) for codes in (users, items)
+        )
+        for segment in self._segments:
+            rows = self._group.isel(chain=segment.chain, draw=segment.draws)
+            user_rows, item_rows = rows.isel(user=_run(own)), rows.isel(item=_run(partners))
+            none = np.empty((segment.draws.stop - segment.draws.start, 0), dtype=np.float32)
+            u, v, b, c = (
+                np.ascontiguousarray(own_rows[name].to_numpy()) if name in own_rows else none
+                for own_rows, name in zip((user_rows, item_rows) * 2, ROWS, strict=True)
+            )
+            yield Block(segment.at, u, v, b, c, user_at, item_at)
+
+
+def _run(codes: np.ndarray) -> slice | np.ndarray:
+    # A store reads a run of rows faster than rows one by one.
+    if len(codes) and codes[-1] - codes[0] + 1 == len(codes):
+        return slice(int(codes[0]), int(codes[-1]) + 1)
+    return codes
