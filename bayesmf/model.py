@@ -242,6 +242,16 @@ class BPMF:
         """Everything in plain types, for the attributes of stored draws."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> BPMF:
+        """Build what `as_dict` gave."""
+        prior, alpha = dict(stored["prior"]), stored["alpha"]
+        if isinstance(prior["strength"], dict):
+            prior["strength"] = GammaPrior(**prior["strength"])
+        if isinstance(alpha, dict):
+            alpha = GammaPrior(**alpha)
+        return cls(**{**stored, "prior": NormalWishart(**prior), "alpha": alpha})
+
 
 def published_2008(n_factors: int = 10) -> dict[str, Any]:
     """Arguments that make `fit_bpmf` the model of Salakhutdinov & Mnih (2008), exactly.

@@ -50,38 +50,105 @@ def build_tree(
     `traces` are what an engine leaves of its iterations, such as ADVI's ELBO.
     """
     posterior, factors, stats = recorder.trimmed(draws)
-    model, probes = recorder.model, recorder.probes
-    chains, kept = factors["alpha"].shape
+    coords = coordinates(ratings, recorder)
+    every = coords | {"draw": np.arange(draws)}
+    # Thinned draws keep the numbers that they had among all draws.
+    keeping = recorder.keeping
+    thinned = coords | {"draw": np.arange(keeping.kept(draws)) * keeping.thin}
+    groups: dict[str, xr.Dataset] = {}
+    if traces:
+        groups["iterations"] = xr.Dataset(
+            {name: ("iteration", values) for name, values in traces.items()}
+        )
+    if factors:
+        groups["factors"] = _dataset(factors, thinned)
+    if recorder.watched.tracked is not None:
+        groups["tracked"] = tracked_cells(recorder)
+    return xr.DataTree.from_dict(
+        groups
+        | {
+            "/": xr.Dataset(attrs=describe(ratings, recorder) | attributes),
+            "posterior": _dataset(posterior, every),
+            "sample_stats": _dataset(stats, every),
+            **observed(ratings, recorder),
+        }
+    )
+
+
+def fixed_tree(ratings: Ratings, recorder: Recorder, attributes: dict[str, Any]) -> xr.DataTree:
+    """Everything of a run but its draws."""
+    arrays = {
+        "posterior": recorder.posterior,
+        "factors": recorder.factors,
+        "sample_stats": recorder.stats,
+    }
+    coords = coordinates(ratings, recorder)
+    groups = {}
+    for group, variables in arrays.items():
+        dims = {"chain"}.union(*(DIMS.get(name, ()) for name in variables))
+        if variables:
+            used = {name: labels for name, labels in coords.items() if name in dims}
+            groups[group] = xr.Dataset(coords=used)
+    if recorder.watched.tracked is not None:
+        groups["tracked"] = tracked_cells(recorder)
+    root = {"/": xr.Dataset(attrs=describe(ratings, recorder) | attributes)}
+    return xr.DataTree.from_dict(root | groups | observed(ratings, recorder))
+
+
+def coordinates(ratings: Ratings, recorder: Recorder) -> dict[str, Any]:
+    """Labels of all dimensions but that of draws."""
+    model, probes = recorder.model, recorder.watched.probes
     coordinate = [str(k) for k in range(model.n_factors)] + ["bias"] * model.biases
+    labels = np.array(coordinate, dtype=object)
     users, items = ratings.user_ids.to_numpy(), ratings.item_ids.to_numpy()
-    coords: dict[str, Any] = {
-        "chain": np.arange(chains),
+    return {
+        "chain": np.arange(recorder.chains),
         "user": users,
         "item": items,
         "factor": np.arange(model.n_factors),
-        "coordinate": coordinate,
-        "coordinate_2": coordinate,
+        "coordinate": labels,
+        "coordinate_2": labels,
         "component": np.arange(model.n_factors),
         "cell": np.arange(len(probes.users)),
         "effect_user": users[probes.effect_users],
         "effect_item": items[probes.effect_items],
     }
-    every = coords | {"draw": np.arange(draws)}
-    # Thinned draws keep the numbers that they had among all draws.
-    thinned = coords | {"draw": np.arange(kept) * recorder.thin}
-    attributes = {
+
+
+def describe(ratings: Ratings, recorder: Recorder) -> dict[str, Any]:
+    """Attributes of all draws: versions, model and data."""
+    return {
         "schema_version": SCHEMA_VERSION,
         "bayesmf_version": version("bayesmf"),
         "inference_library": "bayesmf",
         "numpy_version": version("numpy"),
         "numba_version": version("numba"),
-        "model": json.dumps(model.as_dict()),
+        "model": json.dumps(recorder.model.as_dict()),
         "center": recorder.scale.center,
         "scale": recorder.scale.scale,
-        "thin": recorder.thin,
+        "thin": recorder.keeping.thin,
         "data_fingerprint": ratings.fingerprint,
-        **attributes,
+        "columns": json.dumps(ratings.columns),
+        "note": ratings.note,
+        "time_unit": time_unit(ratings),
     }
+
+
+def time_unit(ratings: Ratings) -> str:
+    """Finest unit of dates among ids and timestamps; nanoseconds where there are none."""
+    arrays = [ratings.user_ids.to_numpy(), ratings.item_ids.to_numpy(), ratings.timestamps]
+    units = {
+        np.datetime_data(values.dtype)[0]
+        for values in arrays
+        if values is not None and values.dtype.kind == "M"
+    }
+    return next((unit for unit in ("ns", "us", "ms", "s") if unit in units), "ns")
+
+
+def observed(ratings: Ratings, recorder: Recorder) -> dict[str, xr.Dataset]:
+    """Groups of what was given: ratings by code, ids, and the cells that are watched."""
+    users, items = ratings.user_ids.to_numpy(), ratings.item_ids.to_numpy()
+    probes, test = recorder.watched.probes, recorder.watched.test
     constant = {
         "center": xr.DataArray(recorder.scale.center),
         "scale": xr.DataArray(recorder.scale.scale),
@@ -90,22 +157,35 @@ def build_tree(
         "user_code": xr.DataArray(ratings.users, dims="rating_id"),
         "item_code": xr.DataArray(ratings.items, dims="rating_id"),
     }
-    fixed = {name: coords[name] for name in ("user", "item", "cell")}
-    groups: dict[str, xr.Dataset] = {}
-    if traces:
-        groups["iterations"] = xr.Dataset(
-            {name: ("iteration", values) for name, values in traces.items()}
+    if ratings.timestamps is not None:
+        constant["timestamp"] = xr.DataArray(ratings.timestamps, dims="rating_id")
+    fixed = {"user": users, "item": items, "cell": np.arange(len(probes.users))}
+    groups = {
+        "constant_data": xr.Dataset(constant, coords=fixed),
+        "observed_data": xr.Dataset({"rating": ("rating_id", ratings.values)}),
+    }
+    if test is not None:
+        columns = {"user": test.user_ids, "item": test.item_ids, "rating": test.ratings}
+        groups["held_out"] = xr.Dataset(
+            {name: ("test_id", values) for name, values in columns.items()}
         )
-    return xr.DataTree.from_dict(
-        groups
-        | {
-            "/": xr.Dataset(attrs=attributes),
-            "posterior": _dataset(posterior, every),
-            "factors": _dataset(factors, thinned),
-            "sample_stats": _dataset(stats, every),
-            "constant_data": xr.Dataset(constant, coords=fixed),
-            "observed_data": xr.Dataset({"rating": ("rating_id", ratings.values)}),
-        }
+    return groups
+
+
+def tracked_cells(recorder: Recorder) -> xr.Dataset:
+    """Means and variances (chain, tracked_cell) of the expected ratings of tracked cells."""
+    cells = recorder.watched.tracked
+    assert cells is not None  # noqa: S101 - the caller has checked
+    variances = recorder.sums["tracked_squares"] / np.maximum(recorder.recorded, 1)[:, None]
+    dims = ("chain", "tracked_cell")
+    return xr.Dataset(
+        {
+            "mean": (dims, recorder.sums["tracked_mean"]),
+            "variance": (dims, variances),
+            "user": ("tracked_cell", cells.user_ids),
+            "item": ("tracked_cell", cells.item_ids),
+        },
+        coords={"chain": np.arange(recorder.chains)},
     )
 
 
