@@ -51,6 +51,14 @@ def chunks(n: int, size: int | None = None) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
+def evenly(n: int, most: int) -> np.ndarray:
+    """Distinct positions in range(n), increasing and evenly spaced, at most `most` of them.
+
+    The first and the last are among them, but of one position, which is the first.
+    """
+    return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
+
+
 def renumber(values: np.ndarray, low: int, span: int) -> tuple[np.ndarray, np.ndarray]:
     """Sorted distinct offsets from `low` (int64), and codes (n,) int32 that count them up.
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bayesmf.checks import check_titles
 from bayesmf.diagnostics.verdict import LIMITS
+from bayesmf.indexing import evenly
 from bayesmf.validation import check_integer, check_number
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ class Alignment:
         tables = {}
         for side in ("user", "item"):
             loadings = self.draws[f"{side}_loadings"]
-            n = loadings.sizes[side]
-            at = np.unique(np.linspace(0, n - 1, min(rows, n)).round().astype(int))
+            at = evenly(loadings.sizes[side], rows)
             some = loadings.isel({side: at}).astype(np.float64).to_dataset(name="x")
             enough = loadings.sizes["draw"] >= 4
             rhat = ess = np.full((len(at), self.n_factors), np.nan)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 import xarray as xr
 
+from bayesmf.indexing import evenly
 from bayesmf.kernels import leave_out
 from bayesmf.seeds import generator
 
@@ -86,8 +87,8 @@ class PointwiseDensities:
         self._table, self._cores = posterior.ratings, posterior.cores
         self.ratings, self.integrated = ratings, integrated
         self.chains, kept = self._group.sizes["chain"], self._group.sizes["draw"]
-        per_chain = min(kept, -(-draws // self.chains))
-        self.kept = np.linspace(0, kept - 1, per_chain).round().astype(np.int64)
+        per_chain = -(-draws // self.chains)
+        self.kept = evenly(kept, per_chain)
         self.draw = self._group["draw"].to_numpy()[self.kept]
         # Places of the draws where those of all chains stand in one row.
         self._flat = (np.arange(self.chains)[:, None] * kept + self.kept).ravel()
@@ -214,7 +215,7 @@ def relative_efficiency(densities: PointwiseDensities, posterior: Drawn) -> floa
     import arviz  # noqa: PLC0415 - takes seconds to import, and only diagnostics need it
 
     codes = densities.ratings
-    at = np.unique(np.linspace(0, len(codes) - 1, FOR_REFF).round().astype(int))
+    at = evenly(len(codes), FOR_REFF)
     some = PointwiseDensities(
         posterior, codes[at], draws=densities.n_draws, integrated=densities.integrated
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from bayesmf.diagnostics.verdict import LIMITS
+from bayesmf.indexing import evenly
 from bayesmf.plots.style import accent, contrast, grid, ink, palette, prepare, styled
 from bayesmf.validation import Described, fail
 
@@ -106,7 +107,7 @@ def plot_noise_trace(posterior: Sampled, *, ax: Axes | None = None) -> Axes:
     ax = prepare(ax)
     alpha = posterior.data["posterior"]["alpha"]
     sd = 1 / np.sqrt(alpha.to_numpy())
-    at = np.linspace(0, sd.shape[1] - 1, min(sd.shape[1], MAX_POINTS)).round().astype(int)
+    at = evenly(sd.shape[1], MAX_POINTS)
     colors = palette()
     order = [2, 0, 1, 4, 3, 5]
     for k, chain in enumerate(sd):

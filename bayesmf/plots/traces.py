@@ -9,6 +9,7 @@ import xarray as xr
 
 from bayesmf.diagnostics.identified import check_identified, interaction_sd
 from bayesmf.diagnostics.verdict import LIMITS
+from bayesmf.indexing import evenly
 from bayesmf.plots.style import grid as faint_grid
 from bayesmf.plots.style import ink, looks, palette, prepare, styled
 from bayesmf.validation import Described, fail
@@ -187,7 +188,8 @@ def plot_ess_growth(
     if n_draws < FEWEST_DRAWS:
         must = f"a posterior of at least {FEWEST_DRAWS} draws a chain"
         fail("posterior", function, must, Described(f"{n_draws}"))
-    used = np.unique(np.linspace(max(FEWEST_DRAWS, n_draws // POINTS), n_draws, POINTS).astype(int))
+    first = max(FEWEST_DRAWS, n_draws // POINTS)
+    used = first + evenly(n_draws - first + 1, POINTS)
     found = [
         arviz.ess(shown.isel(draw=slice(count)), method="bulk", sample_dims=["chain", "draw"])
         for count in used
@@ -243,8 +245,7 @@ def _selected(
         dim = str(values.dims[-1])
         labels = values[dim].to_numpy()
         if name == "probe" and probes is not None:
-            some = np.unique(np.linspace(0, len(labels) - 1, probes).astype(int))
-            columns[name] = values.isel({dim: some})
+            columns[name] = values.isel({dim: evenly(len(labels), probes)})
             continue
         for entry in range(min(first, len(labels))):
             columns[f"{name}[{labels[entry]}]"] = values.isel({dim: entry}, drop=True)
