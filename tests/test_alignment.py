@@ -16,16 +16,10 @@ import pytest
 import xarray as xr
 
 import bayesmf
-from bayesmf.canonical import canonical_factors, effects, singular_values
+from bayesmf.canonical import canonical_factors, effects, nearest_rotation, singular_values
 from bayesmf.diagnostics import alignment as module
 from bayesmf.diagnostics.alignment import align, shares
-from bayesmf.diagnostics.rotation import (
-    nearest_rotation,
-    random_rotation,
-    signed_matching,
-    simplicity,
-    varimax,
-)
+from bayesmf.diagnostics.rotation import random_rotation, signed_matching, simplicity, varimax
 
 METHODS = ("procrustes", "matchalign")
 

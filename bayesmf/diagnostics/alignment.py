@@ -13,9 +13,11 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesmf.canonical import canonical_factors, singular_values
+from bayesmf.canonical import canonical_factors, nearest_rotation, singular_values
+from bayesmf.checks import check_factors
 from bayesmf.diagnostics.aligned import Alignment
-from bayesmf.diagnostics.rotation import nearest_rotation, signed_matching, varimax
+from bayesmf.diagnostics.rotation import signed_matching, varimax
+from bayesmf.indexing import evenly
 from bayesmf.validation import check_choice, check_integer
 
 if TYPE_CHECKING:
@@ -148,9 +150,7 @@ def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> 
     ['top', 'top', 'bottom', 'bottom']
     """
     group = posterior.data["factors"].to_dataset()
-    if group.sizes["factor"] == 0:
-        message = "align needs factors, but this model has n_factors=0 (biases only)."
-        raise ValueError(message)
+    check_factors(group.sizes["factor"], "align")
     chains, kept = group.sizes["chain"], group.sizes["draw"]
     # R-hat needs as many draws of each chain.
     draws = check_integer(draws, "draws", "align", minimum=chains)
@@ -163,7 +163,7 @@ def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> 
     if each < wanted:
         megabytes = MOST_BYTES // 1_000_000
         note = f"{each * chains} draws, not {wanted * chains}: more take over {megabytes} MB."
-    at = np.linspace(0, kept - 1, each).round().astype(int).tolist()
+    at = evenly(kept, each).tolist()
     source = Draws(group, at)
     prepare = _matched if method == "matchalign" else _nearest
     # Of such small products BLAS makes threads that wait for one another.
