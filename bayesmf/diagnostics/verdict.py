@@ -70,7 +70,7 @@ class Limits(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """A group of quantities in one line; those that never change are left out.
+    """A group of quantities in one line, of those that change.
 
     Attributes
     ----------
@@ -91,9 +91,8 @@ class Summary(NamedTuple):
     passed: bool
 
     @classmethod
-    def of(cls, name: str, part: pd.DataFrame) -> Summary:
-        """Summarise the group of that name."""
-        members = part[part["sd"] > 0]
+    def of(cls, name: str, members: pd.DataFrame) -> Summary:
+        """Summarise the group of that name, by its members that change."""
         values = {column: members[column].to_numpy() for column in members}
         if members.empty:
             nothing = float("nan")
@@ -105,7 +104,7 @@ class Summary(NamedTuple):
             float(values["ess_bulk"].min()),
             float(values["ess_tail"].min()),
             float(values["mcse_sd"].max()),
-            LIMITS.get(name, LIMITS["usual"]).passed(members),
+            limits_of(name).passed(members),
         )
 
 
@@ -114,6 +113,13 @@ LIMITS = {
     "singular_value": Limits(share=0.0, most=1.05, ess=100.0, mcse_sd=0.1),
 }
 """By group; "usual" for all others."""
+
+
+def limits_of(name: str) -> Limits:
+    """What is asked of the group of that name."""
+    return LIMITS.get(name, LIMITS["usual"])
+
+
 NAMES = {
     "alpha": "the noise precision", "total_log_likelihood": "the log likelihood",
     "train_rmse": "the training RMSE", "intercept": "the intercept",
@@ -169,8 +175,9 @@ def judge_chains(
     draws: int,
     drifts: Callable[[list[str]], bool],
 ) -> Verdict:
-    """Come to a verdict from what was measured: a table and a summary of each group.
+    """Come to a verdict from what was measured: a table and a summary of each group's members.
 
+    Members are those that change: what was fixed has nothing to be judged by.
     `drifts` tells of some groups whether the R-hat of later draws is as asked, where that of all
     draws is not.
     """
@@ -207,11 +214,7 @@ def _advice(
 ) -> list[str]:
     if draws < FEW_DRAWS:
         return [_more(attributes, draws, 1000)]
-    apart = [
-        name
-        for name, part in failed.items()
-        if not LIMITS.get(name, LIMITS["usual"]).mixed(part[part["sd"] > 0])
-    ]
+    apart = [name for name, members in failed.items() if not limits_of(name).mixed(members)]
     # Draws that are too few, though they agree, are no sign of a drift.
     if len(apart) == len(failed) and drifts(apart):
         tune = _round_up(int(attributes["tune"]) + draws // 2)
@@ -276,9 +279,8 @@ def _slow(groups: Mapping[str, Summary], draws: int) -> list[str]:
     return [f"R-hat is between {usual.r_hat} and {usual.most} of {told}; {cure}"]
 
 
-def _found(name: str, group: Summary, part: pd.DataFrame) -> str:
-    limits = LIMITS.get(name, LIMITS["usual"])
-    members = part[part["sd"] > 0]
+def _found(name: str, group: Summary, members: pd.DataFrame) -> str:
+    limits = limits_of(name)
     if members["r_hat"].isna().any():
         return f"R-hat of {NAMES[name]} could not be measured."
     where = "" if group.quantities == 1 else f" ({members['r_hat'].idxmax()})"
@@ -300,13 +302,13 @@ def _needed(failed: Mapping[str, pd.DataFrame], draws: int) -> int:
     # Both R-hat - 1 and the variance of a mean fall as one over the number of draws.
     factor = 1.2
     for name, members in failed.items():
-        part, limits = members[members["sd"] > 0], LIMITS.get(name, LIMITS["usual"])
+        limits = limits_of(name)
         factor = max(
             factor,
-            1.2 * limits.ess / part[["ess_bulk", "ess_tail"]].min().min(),
-            1.2 * (part["r_hat"].max() - 1) / (limits.most - 1),
-            1.2 * _times_for_share(part["r_hat"].to_numpy(), limits),
-            1.2 * (part["mcse_sd"].max() / limits.mcse_sd) ** 2,
+            1.2 * limits.ess / members[["ess_bulk", "ess_tail"]].min().min(),
+            1.2 * (members["r_hat"].max() - 1) / (limits.most - 1),
+            1.2 * _times_for_share(members["r_hat"].to_numpy(), limits),
+            1.2 * (members["mcse_sd"].max() / limits.mcse_sd) ** 2,
         )
     return math.ceil(factor * draws)
 

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesmf.diagnostics.identified import check_identified, interaction_sd
+from bayesmf.diagnostics.measures import FEWEST_DRAWS, ess
 from bayesmf.diagnostics.verdict import LIMITS
 from bayesmf.indexing import evenly
 from bayesmf.plots.style import grid as faint_grid
@@ -28,7 +29,6 @@ ENOUGH = int(LIMITS["usual"].ess)
 MOST_PROBES = 100
 MOST_ENTRIES = 4
 POINTS = 10
-FEWEST_DRAWS = 4
 
 
 @styled
@@ -180,8 +180,6 @@ def plot_ess_growth(
     >>> plots.plot_ess_growth(post, "alpha").get_ylabel()
     'bulk ESS'
     """
-    import arviz  # noqa: PLC0415 - takes seconds to import, and only a few figures need it
-
     function = "plot_ess_growth"
     shown = _selected(posterior, names, function, (*NAMES, "probe"), probes=MOST_PROBES)
     n_draws, n_chains = shown.sizes["draw"], shown.sizes["chain"]
@@ -190,13 +188,9 @@ def plot_ess_growth(
         fail("posterior", function, must, Described(f"{n_draws}"))
     first = max(FEWEST_DRAWS, n_draws // POINTS)
     used = first + evenly(n_draws - first + 1, POINTS)
-    found = [
-        arviz.ess(shown.isel(draw=slice(count)), method="bulk", sample_dims=["chain", "draw"])
-        for count in used
-    ]
     curves: dict[str, list[float]] = {}
-    for name in shown.data_vars:
-        values = [one[name].to_numpy() for one in found]
+    for name, drawn in shown.data_vars.items():
+        values = [ess(drawn.to_numpy()[:, :count]) for count in used]
         if name == "probe":
             curves["probe cells, median"] = [float(np.median(value)) for value in values]
             curves["probe cells, worst"] = [float(value.min()) for value in values]
