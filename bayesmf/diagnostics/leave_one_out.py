@@ -19,12 +19,14 @@ import xarray as xr
 
 from bayesmf.diagnostics.pointwise import (
     FEWEST_DRAWS,
+    FOR_REFF,
     Drawn,
     PointwiseDensities,
     counts,
     relative_efficiency,
     sample_ratings,
 )
+from bayesmf.indexing import evenly
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import Described, check_bool, check_integer, check_seed, fail
 
@@ -262,7 +264,10 @@ def leave_one_out(
     if densities.n_draws < FEWEST_DRAWS:
         must = f"a result with at least {FEWEST_DRAWS} kept draws"
         fail("posterior", function, must, Described(f"{densities.n_draws}"))
-    reff = relative_efficiency(densities, posterior)
+    # Densities come in blocks that are not kept: those of a few ratings are worked out before.
+    few = codes[evenly(len(codes), FOR_REFF)]
+    some = PointwiseDensities(posterior, few, draws=draws, integrated=integrated)
+    reff = relative_efficiency(some.whole())
     scores, khat, parameters = (np.empty(len(codes)) for _ in range(3))
     for places, block in densities.blocks():
         values = xr.DataArray(block, dims=("chain", "draw", "rating_id"))
@@ -270,7 +275,7 @@ def leave_one_out(
         for out, part in zip((scores, khat, parameters), found, strict=True):
             out[places] = part.to_numpy()
     table = posterior.ratings
-    few, many = np.sort(counts(table, codes), axis=0)
+    fewer, more = np.sort(counts(table, codes), axis=0)
     frame = pd.DataFrame(
         {
             "user": table.user_ids.to_numpy()[table.users[codes]],
@@ -278,8 +283,8 @@ def leave_one_out(
             "rating": table.values[codes],
             "log_score": scores,
             "khat": khat,
-            "count": few,
-            "other_count": many,
+            "count": fewer,
+            "other_count": more,
         },
         index=pd.Index(codes, name="rating_id"),
     )

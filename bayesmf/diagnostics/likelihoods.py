@@ -137,8 +137,7 @@ def add_log_likelihood(
     budget = check_bytes(memory_budget, "memory_budget", function)
     codes = sample_ratings(posterior.ratings, n_ratings, seed)
     found = _collected(posterior, codes, draws, integrated, budget, "n_ratings", function)
-    densities = PointwiseDensities(posterior, codes, draws=draws, integrated=integrated)
-    found.attrs["reff"] = relative_efficiency(densities, posterior)
+    found.attrs["reff"] = relative_efficiency(found.to_numpy())
     posterior.data["log_likelihood"] = xr.DataTree(found.to_dataset(promote_attrs=True))
 
 
@@ -156,9 +155,6 @@ def _collected(
         )
         got = Described(f"{len(codes):,} ratings, which take {need / 1e9:.3g} GB")
         fail(argument, function, must, got)
-    out = np.empty((densities.chains, len(densities.draw), len(codes)))
-    for places, block in densities.blocks():
-        out[:, :, places] = block
     table = posterior.ratings
     coords: dict[str, Any] = {
         "chain": posterior.data["factors"]["chain"].to_numpy(),
@@ -168,7 +164,7 @@ def _collected(
         "item": ("rating_id", table.item_ids.to_numpy()[table.items[codes]]),
     }
     about = {"integrated": int(integrated), "ratings_in_all": len(table)}
-    return xr.DataArray(out, coords, ("chain", "draw", "rating_id"), "rating", about)
+    return xr.DataArray(densities.whole(), coords, ("chain", "draw", "rating_id"), "rating", about)
 
 
 def _check_codes(ratings: object, n: int, function: str) -> np.ndarray:

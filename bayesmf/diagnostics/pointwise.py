@@ -15,14 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import xarray as xr
 
+from bayesmf.diagnostics import measures
 from bayesmf.indexing import evenly
 from bayesmf.kernels import leave_out
 from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import xarray as xr
 
     from bayesmf.indexing import Side
     from bayesmf.ratings import Ratings
@@ -109,6 +111,13 @@ class PointwiseDensities:
                 return
             for side in ("user", "item"):
                 yield from self._of_side(pool, side, size)
+
+    def whole(self) -> np.ndarray:
+        """Log densities (n_chains, n_draws, n_ratings) of all the ratings, in their order."""
+        out = np.empty((self.chains, len(self.draw), len(self.ratings)))
+        for places, block in self.blocks():
+            out[:, :, places] = block
+        return out
 
     def _of_side(
         self, pool: ThreadPoolExecutor, side: str, size: int
@@ -205,25 +214,23 @@ def sample_ratings(table: Ratings, n_ratings: int | None, seed: int) -> np.ndarr
     return np.sort(rng.choice(len(table), n_ratings, replace=False))
 
 
-def relative_efficiency(densities: PointwiseDensities, posterior: Drawn) -> float:
+def relative_efficiency(values: np.ndarray) -> float:
     """Effective draws a draw of exp(log density), at most 1: the mean over some ratings.
 
+    Parameters
+    ----------
+    values : ndarray, shape (n_chains, n_draws, n)
+        Log densities of ratings; of more than `FOR_REFF` some are taken.
+
+    Notes
+    -----
     It sets how many draws count as the tail (Vehtari, Gelman & Gabry 2017, section 2.1). ArviZ's
     own default divides the effective sample size of all draws of the posterior by the number of
     draws of the densities, which is too large where these are fewer.
     """
-    import arviz  # noqa: PLC0415 - takes seconds to import, and only diagnostics need it
-
-    codes = densities.ratings
-    at = evenly(len(codes), FOR_REFF)
-    some = PointwiseDensities(
-        posterior, codes[at], draws=densities.n_draws, integrated=densities.integrated
-    )
-    if len(some.draw) < 4:  # too few for an effective sample size
+    chains, draws, n = values.shape
+    if draws < measures.FEWEST_DRAWS:
         return 1.0
-    values = np.concatenate([block for _, block in some.blocks()], axis=2)
-    scaled = np.exp(values - values.max(axis=(0, 1)))
-    found = arviz.ess(
-        xr.Dataset({"density": (("chain", "draw", "rating_id"), scaled)}), method="mean"
-    )
-    return min(1.0, float(found["density"].mean()) / densities.n_draws)
+    some = values[:, :, evenly(n, FOR_REFF)]
+    found = measures.ess(np.exp(some - some.max(axis=(0, 1))), "mean")
+    return min(1.0, float(found.mean()) / (chains * draws))
