@@ -7,7 +7,7 @@ change of any u.v: centred, balanced, turned to simple structure, and matched to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -23,8 +23,7 @@ from bayesmf.validation import check_choice, check_integer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bayesmf.model import BPMF
-    from bayesmf.ratings import Ratings
+    from bayesmf.diagnostics.identified import Kept
 
 MOST_BYTES = 256_000_000
 """Bytes of aligned loadings that are kept; of a larger table fewer draws are aligned."""
@@ -36,14 +35,6 @@ STORED = np.float32
 _AXES = ("chain", "draw")
 
 type Place = tuple[int, int]
-
-
-class Drawn(Protocol):
-    """What alignment needs of a posterior."""
-
-    data: xr.DataTree
-    ratings: Ratings
-    model: BPMF
 
 
 class Sides(NamedTuple):
@@ -89,7 +80,7 @@ class Draws(NamedTuple):
         return Sides(*canonical_factors(*self.raw(place)))
 
 
-def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> Alignment:
+def align(posterior: Kept, *, draws: int = 200, method: str = "procrustes") -> Alignment:
     """Turn the draws of the factors to one another, so that each factor can be read.
 
     Parameters

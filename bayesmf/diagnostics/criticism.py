@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,10 @@ from bayesmf.seeds import fresh_seed
 from bayesmf.validation import Described, check_integer, check_seed, fail
 
 if TYPE_CHECKING:
-    import xarray as xr
-
-    from bayesmf.ratings import Ratings
+    from bayesmf.diagnostics.identified import Judged
 
 FEWEST_DRAWS = 20
+"""Kept draws of all chains, of which a check can be made."""
 TAILS = (0.05, 0.95)
 FAR = 4.0
 """Sds of the replicates at which a misfit is a finding, if no replicate goes as far. Under a normal
@@ -34,14 +33,6 @@ ROWS = {
     "user_sd": f"sds of users with {FEWEST} ratings or more",
     "item_mean": "means of items",
 }
-
-
-class Checkable(Protocol):
-    """What a predictive check needs of a posterior."""
-
-    data: xr.DataTree
-    ratings: Ratings
-    cores: int
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -111,7 +102,7 @@ _NOTHING = "In none of these do the observed ratings stand out from the replicat
 
 
 def check_predictive(
-    posterior: Checkable, *, draws: int = 100, random_seed: int | None = None
+    posterior: Judged, *, draws: int = 100, random_seed: int | None = None
 ) -> PredictiveCheck:
     """Compare the training ratings with ratings that the fitted model makes at the same cells.
 

@@ -20,7 +20,6 @@ import xarray as xr
 from bayesmf.diagnostics.pointwise import (
     FEWEST_DRAWS,
     FOR_REFF,
-    Drawn,
     PointwiseDensities,
     counts,
     relative_efficiency,
@@ -32,6 +31,8 @@ from bayesmf.validation import Described, check_bool, check_integer, check_seed,
 
 if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData
+
+    from bayesmf.diagnostics.identified import Judged
 
 N_RATINGS, N_DRAWS = 2000, 1000
 """Defaults: four to ten seconds on MovieLens-100K with ten factors and two cores."""
@@ -171,7 +172,7 @@ def _binned(values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def loo(
-    posterior: Drawn,
+    posterior: Judged,
     *,
     n_ratings: int | None = N_RATINGS,
     draws: int = N_DRAWS,
@@ -248,7 +249,7 @@ def loo(
 
 
 def leave_one_out(
-    posterior: Drawn,
+    posterior: Judged,
     n_ratings: int | None,
     *,
     draws: int,

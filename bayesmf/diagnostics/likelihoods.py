@@ -19,11 +19,11 @@ from bayesmf.validation import (
 )
 
 if TYPE_CHECKING:
-    from bayesmf.diagnostics.pointwise import Drawn
+    from bayesmf.diagnostics.identified import Judged
 
 
 def log_likelihood(
-    posterior: Drawn,
+    posterior: Judged,
     *,
     ratings: object = None,
     draws: int = 400,
@@ -79,7 +79,7 @@ def log_likelihood(
 
 
 def add_log_likelihood(
-    posterior: Drawn,
+    posterior: Judged,
     *,
     n_ratings: int | None = None,
     draws: int = 400,
@@ -142,7 +142,7 @@ def add_log_likelihood(
 
 
 def _collected(
-    posterior: Drawn, codes: np.ndarray, draws: int, integrated: bool, budget: int, argument: str,
+    posterior: Judged, codes: np.ndarray, draws: int, integrated: bool, budget: int, argument: str,
     function: str,
 ) -> xr.DataArray:  # fmt: skip
     densities = PointwiseDensities(posterior, codes, draws=draws, integrated=integrated)

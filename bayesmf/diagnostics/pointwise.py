@@ -12,7 +12,7 @@ with fewer ratings is integrated, the user's where they have equally many.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,7 @@ from bayesmf.seeds import generator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import xarray as xr
-
+    from bayesmf.diagnostics.identified import Judged
     from bayesmf.indexing import Side
     from bayesmf.ratings import Ratings
 
@@ -41,14 +40,6 @@ fewer ArviZ does not fit it."""
 
 FOR_REFF = 200
 """Ratings, evenly spaced, whose effective sample sizes are averaged."""
-
-
-class Drawn(Protocol):
-    """What leaving out needs of a posterior."""
-
-    data: xr.DataTree
-    ratings: Ratings
-    cores: int
 
 
 class _Part(NamedTuple):
@@ -82,7 +73,7 @@ class PointwiseDensities:
     """
 
     def __init__(
-        self, posterior: Drawn, ratings: np.ndarray, *, draws: int, integrated: bool
+        self, posterior: Judged, ratings: np.ndarray, *, draws: int, integrated: bool
     ) -> None:
         self._group = posterior.data["factors"]
         self._center = float(posterior.data["constant_data"]["center"])
