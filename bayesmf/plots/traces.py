@@ -11,8 +11,8 @@ from bayesmf.diagnostics.identified import check_identified, interaction_sd
 from bayesmf.diagnostics.measures import FEWEST_DRAWS, ess
 from bayesmf.diagnostics.verdict import LIMITS
 from bayesmf.indexing import evenly
+from bayesmf.plots.style import chain_colors, ink, looks, prepare, styled
 from bayesmf.plots.style import grid as faint_grid
-from bayesmf.plots.style import ink, looks, palette, prepare, styled
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ ENOUGH = int(LIMITS["usual"].ess)
 MOST_PROBES = 100
 MOST_ENTRIES = 4
 POINTS = 10
+ARVIZ_COLORS = 3
+"""Colours that ArviZ asks for at least, though there be fewer chains."""
 
 
 @styled
@@ -69,7 +71,7 @@ def plot_trace(posterior: Sampled, names: str | Sequence[str] | None = None) -> 
     words: dict[str, Any] = {"color": ink(), "size": 10}
     found = arviz.plot_trace_dist(
         xr.DataTree.from_dict({"posterior": shown}), compact=False, combined=False,
-        backend="matplotlib", kind="kde", color=_chain_colors(n_chains),
+        backend="matplotlib", kind="kde", color=chain_colors(max(ARVIZ_COLORS, n_chains)),
         visuals={
             "label": words, "xlabel_trace": words, "trace": {"width": 0.6},
             "ticklabels": {"size": 9},
@@ -126,7 +128,7 @@ def plot_rank(posterior: Sampled, names: str | Sequence[str] | None = None) -> F
     columns = min(n_panels, 2)
     found = arviz.plot_rank(
         xr.DataTree.from_dict({"posterior": shown}), envelope_prob=0.95, method="mtc_c",
-        backend="matplotlib", color=_chain_colors(n_chains), col_wrap=columns,
+        backend="matplotlib", color=chain_colors(max(ARVIZ_COLORS, n_chains)), col_wrap=columns,
         visuals={"title": words, "xlabel": words | {"text": "rank, as a share"}},
         figure_kwargs={"figsize": (4.1 * columns, 2.4 * -(-n_panels // columns))},
     )  # fmt: skip
@@ -246,13 +248,6 @@ def _selected(
     if not columns:
         fail("names", function, "variables with at least one entry", names)
     return xr.Dataset(columns)
-
-
-def _chain_colors(n_chains: int) -> list[str]:
-    colors = palette()
-    order = [2, 0, 1, 4, 3, 5]
-    # ArviZ asks for three at least.
-    return [colors[order[k % len(order)]] for k in range(max(3, n_chains))]
 
 
 def _finished(collection: Any) -> Figure:
