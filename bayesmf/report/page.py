@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 
 from bayesmf.checks import check_titles
 from bayesmf.diagnostics.alignment import align
-from bayesmf.diagnostics.criticism import check_predictive
+from bayesmf.diagnostics.criticism import FEWEST_DRAWS, check_predictive
 from bayesmf.diagnostics.pit import pit
 from bayesmf.evaluation import compare
 from bayesmf.plots.style import Sampled, decimals
@@ -51,8 +51,6 @@ REPLICATES = 60
 """Draws from which ratings are made up for the predictive check."""
 ON_EACH_END = 4
 """Items that are named on each end of a factor."""
-FEWEST = 20
-"""Kept draws of all chains, of which a predictive check can be made."""
 OWN_NAMES = ("BPMF", "this posterior", "the posterior of this page")
 """Names for the posterior; the first that no other model has."""
 STATUS = {
@@ -141,8 +139,8 @@ def write_report(
 def check_judged(test: object, models: object, posterior: Reported, function: str) -> None:
     """Check what a page is to compare on, and with."""
     kept = posterior.data["factors"].sizes
-    if kept["chain"] * kept["draw"] < FEWEST:
-        must = f"a result with at least {FEWEST} kept draws"
+    if kept["chain"] * kept["draw"] < FEWEST_DRAWS:
+        must = f"a result with at least {FEWEST_DRAWS} kept draws"
         got = Described(f"{kept['chain'] * kept['draw']}")
         fail("posterior", function, must, got)
     if models is not None:

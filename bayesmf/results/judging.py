@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from bayesmf.model import BPMF
     from bayesmf.results.point_estimate import PointEstimate
 
-VALIDATION = 0.1
-"""Share of the training ratings by which ALS chooses its penalties, as `fit_als` does."""
-
 
 class Judging(Result):
     """Methods by which a posterior is judged, each delegating to `bayesmf.diagnostics`."""
@@ -357,9 +354,9 @@ class Judging(Result):
 
     def _least_squares(self) -> PointEstimate:
         seed = int(self.data.attrs["random_seed"])
-        settings = Settings(self.n_factors, self.model.biases, False, True, 200, 1e-4, seed)
+        settings = Settings(self.n_factors, self.model.biases, seed)
         with Progress(["ALS"], 1, show=False, unit="fits") as progress:
             return least_squares(
-                self.ratings, settings, reg=None, reg_bias=None, validation_size=VALIDATION,
-                cores=self.cores, progress=progress, function="report",
+                self.ratings, settings, reg=None, reg_bias=None, cores=self.cores,
+                progress=progress, function="report",
             )  # fmt: skip
