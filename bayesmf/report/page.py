@@ -16,7 +16,8 @@ from jinja2 import Environment, StrictUndefined
 from bayesmf.checks import check_titles
 from bayesmf.diagnostics.alignment import align
 from bayesmf.diagnostics.criticism import FEWEST_DRAWS, check_predictive
-from bayesmf.diagnostics.pit import pit
+from bayesmf.diagnostics.grids import detect_grid
+from bayesmf.diagnostics.pit import pit_of
 from bayesmf.evaluation import compare
 from bayesmf.plots.style import Sampled, decimals
 from bayesmf.report.figures import (
@@ -169,7 +170,11 @@ def test_parts(posterior: Reported, judged: Judgement) -> dict[str, Any]:
     """What held-out ratings say."""
     comparison, models, name = judged
     test = comparison.cells["test"]
-    found = pit(models[name], test)
+    model = models[name]
+    pairs = model.ratings.pairs(test, "test", "report", with_rating=True)
+    levels = detect_grid(model.ratings.values, test["rating"].to_numpy())
+    # The comparison has warned of cells that were trained on: once is enough.
+    found = pit_of(model, pairs, levels)
     return {
         "lead": lead(comparison, name),
         "comparison": comparison_html(comparison),
