@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayesmf.checks import check_titles
 from bayesmf.diagnostics import measures
-from bayesmf.diagnostics.verdict import LIMITS
+from bayesmf.diagnostics.limits import LIMITS
 from bayesmf.indexing import evenly
 from bayesmf.validation import check_integer, check_number
 

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from bayesmf.diagnostics.identified import SCALARS, Group, check_identified, identified_groups
+from bayesmf.diagnostics.limits import Summary, limits_of
 from bayesmf.diagnostics.measures import FEWEST_DRAWS, ess, mcse, r_hat
-from bayesmf.diagnostics.verdict import Summary, Verdict, judge_chains, limits_of
+from bayesmf.diagnostics.verdict import Verdict, judge_chains
 from bayesmf.validation import check_number
 
 if TYPE_CHECKING:

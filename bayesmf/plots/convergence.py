@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from bayesmf.diagnostics.verdict import LIMITS
+from bayesmf.diagnostics.limits import LIMITS
 from bayesmf.indexing import evenly
 from bayesmf.plots.style import accent, chain_colors, contrast, grid, ink, prepare, styled
 from bayesmf.validation import Described, fail

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from bayesmf.diagnostics.identified import check_identified, interaction_sd
+from bayesmf.diagnostics.limits import LIMITS
 from bayesmf.diagnostics.measures import FEWEST_DRAWS, ess
-from bayesmf.diagnostics.verdict import LIMITS
 from bayesmf.indexing import evenly
 from bayesmf.plots.style import chain_colors, ink, looks, prepare, styled
 from bayesmf.plots.style import grid as faint_grid
