@@ -2,7 +2,8 @@
 
 A comparison sort of codes costs 8 bytes a row for each array it touches, several at once; counting
 sorts of 32-bit codes (those of SciPy's sparse arrays, which are compiled) take half of that and a
-tenth of the time. What would need a wide temporary goes through the table chunk by chunk.
+tenth of the time. What would need a wide temporary goes through the table chunk by chunk. Where
+some rows must stand for all, they are evenly spaced.
 """
 
 from __future__ import annotations

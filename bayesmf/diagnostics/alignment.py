@@ -81,34 +81,8 @@ class Draws(NamedTuple):
 
 
 def align(posterior: Kept, *, draws: int = 200, method: str = "procrustes") -> Alignment:
-    """Turn the draws of the factors to one another, so that each factor can be read.
+    """Turn the draws of the factors to one another; `Posterior.align` documents it.
 
-    Parameters
-    ----------
-    posterior : Posterior
-        Of a model with factors.
-    draws : int, default 200
-        Draws to align, of all chains together, evenly spaced over those that are kept. Fewer where
-        their loadings would take more than 256 MB, which the result says.
-    method : {"procrustes", "matchalign"}, default "procrustes"
-        "procrustes": the draws are turned to their mean, and then all by the one rotation that
-        gives the mean simple structure. "matchalign": each draw is turned to its own simple
-        structure, then its columns are matched. Where most rows have few ratings, as films have,
-        the simple structure of one draw is that of its noise, and little is left of the factors in
-        the mean over draws: `Alignment.strength` tells how much, as `steady`.
-
-    Returns
-    -------
-    Alignment
-        Loadings in each draw, the strength of each factor, R-hat, and top items and users.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a model without factors, or fewer draws than chains.
-
-    Notes
-    -----
     Each draw is centred over rows, balanced by the thin singular value decomposition of the
     interaction such that U'U = V'V, and turned by a rotation that is the same for both sides. The
     reference to begin with is the draw of the median condition number.
@@ -119,26 +93,6 @@ def align(posterior: Kept, *, draws: int = 200, method: str = "procrustes") -> A
     reference (Poworoznek, Anceschi, Ferrari & Dunson 2021, arXiv:2107.13783). Varimax is here that
     of users and items together, and starts from the rotation that is nearest to the reference: of
     several maxima all draws then find the same one.
-
-    At the end each factor is scaled such that its loadings have an sd of 1 over users: an item's
-    loading is then the change of its expected rating, in units of the rating, for a user one sd up.
-    The factors stand in the order of their strength, with the sign that makes the item with the
-    largest mean loading positive. With fewer rows than factors there are only so many.
-
-    Intervals are those of loadings in this frame: what would turn all draws alike is not in them.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> from bayesmf.diagnostics.alignment import align
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> alignment = align(post)
-    >>> dict(alignment.draws["item_loadings"].sizes)
-    {'chain': 4, 'draw': 50, 'item': 40, 'factor': 2}
-    >>> alignment.top_items(0, n=2)["end"].tolist()
-    ['top', 'top', 'bottom', 'bottom']
     """
     group = posterior.data["factors"].to_dataset()
     check_factors(group.sizes["factor"], "align")

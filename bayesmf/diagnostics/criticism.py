@@ -104,48 +104,12 @@ _NOTHING = "In none of these do the observed ratings stand out from the replicat
 def check_predictive(
     posterior: Judged, *, draws: int = 100, random_seed: int | None = None
 ) -> PredictiveCheck:
-    """Compare the training ratings with ratings that the fitted model makes at the same cells.
+    """Compare training ratings with replicates; `Posterior.check_predictive` documents it.
 
-    Parameters
-    ----------
-    posterior : Posterior
-    draws : int, default 100
-        Replicates at most, each from another draw, evenly spaced over all kept draws of all chains.
-    random_seed : int, optional
-        Of the noise of the replicated ratings.
-
-    Returns
-    -------
-    PredictiveCheck
-        Prints as the table of statistics and what was found.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For wrong arguments, and for a posterior of fewer than 20 kept draws.
-
-    Notes
-    -----
-    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807. The same ratings fit the model and
-    judge it, so that p-values of a model that holds gather about 0.5. Residuals are their realised
+    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807. Residuals are their realised
     discrepancies: in each draw, observed and replicated ratings are compared with the means of
     that draw, and put into bins by them. Residuals from posterior means would show a slope in any
     model with priors, since predictions are drawn towards the centre.
-
-    Means over users and items count each row once, however many ratings it has.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> from bayesmf.diagnostics.criticism import check_predictive
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> check = check_predictive(post, random_seed=1)
-    >>> check.findings
-    ()
-    >>> check.table.columns.tolist()
-    ['observed', 'replicated', 'lower', 'upper', 'p_value']
     """
     function = "check_predictive"
     draws = check_integer(draws, "draws", function, minimum=FEWEST_DRAWS)

@@ -179,55 +179,7 @@ def loo(
     integrated: bool = True,
     random_seed: int | None = 0,
 ) -> LeaveOneOut:
-    """Estimate how well each rating is predicted from all others, without a new fit.
-
-    Parameters
-    ----------
-    posterior : Posterior
-        Of Gibbs or NUTS. Draws of ADVI are not from the posterior, and are warned of.
-    n_ratings : int or None, default 2000
-        Ratings to leave out, each by itself: a simple random sample; None takes all.
-    draws : int, default 1000
-        Most draws to use, of all chains together: the same number of each, evenly spaced over what
-        was kept.
-    integrated : bool, default True
-        Integrate out the row, user's or item's, that has fewer ratings. False is the usual PSIS-LOO
-        given both rows, which fails where a row has few ratings.
-    random_seed : int or None, default 0
-        Of the sample; the same for all posteriors that are to be compared.
-
-    Returns
-    -------
-    LeaveOneOut
-
-    Raises
-    ------
-    ValueError, TypeError
-        For wrong arguments, or fewer than 25 draws.
-    numpy.linalg.LinAlgError
-        If the precision of a row is lost to rounding.
-
-    Warns
-    -----
-    UserWarning
-        If more than 1% of the k-hat are above the limit; if the draws are ADVI's.
-
-    Notes
-    -----
-    Memory: 32 MB of log densities at a time, whatever is asked for. The centre and the scale of the
-    working scale stay those of all ratings.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> from bayesmf.diagnostics.leave_one_out import loo
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> found = loo(post, n_ratings=100)
-    >>> found.per_rating.mean > -2
-    True
-    """
+    """Estimate how well each rating is predicted from all others; `Posterior.loo` documents it."""
     function = "loo"
     if n_ratings is not None:
         n_ratings = check_integer(n_ratings, "n_ratings", function, minimum=2)

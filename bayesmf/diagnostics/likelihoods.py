@@ -87,47 +87,7 @@ def add_log_likelihood(
     random_seed: int | None = 0,
     memory_budget: str | int = "1GB",
 ) -> None:
-    """Add a group `log_likelihood` to `posterior.data`, from which ArviZ alone can leave out.
-
-    Its variable is `rating`, dimensions (chain, draw, rating_id). Once added, and stored with the
-    other groups, ``arviz.loo(tree, var_name="rating", reff=tree["log_likelihood"].attrs["reff"])``
-    needs no bayesmf. Without `reff` ArviZ takes the effective sample size of all draws for that of
-    the fewer ones here, and fits its Pareto distribution to a shorter tail than it could.
-
-    Parameters
-    ----------
-    posterior : Posterior
-        Its `data` gets the group; one that is there already is replaced.
-    n_ratings : int, optional
-        A simple random sample of so many ratings; by default all.
-    draws : int, default 400
-        Most draws to use, of all chains together.
-    integrated : bool, default True
-        Integrate out the row with fewer ratings; see `log_likelihood`.
-    random_seed : int or None, default 0
-        Of the sample.
-    memory_budget : str or int, default "1GB"
-        Bytes that the group may take.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For wrong arguments, and for more numbers than `memory_budget` holds.
-    numpy.linalg.LinAlgError
-        If the precision of a row is lost to rounding.
-
-    Examples
-    --------
-    >>> import arviz, bayesmf
-    >>> from bayesmf.diagnostics.likelihoods import add_log_likelihood
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> add_log_likelihood(post, n_ratings=100, draws=200)
-    >>> reff = post.data["log_likelihood"].attrs["reff"]
-    >>> arviz.loo(post.data, var_name="rating", reff=reff).n_data_points
-    np.int64(100)
-    """
+    """Add a group `log_likelihood` to the draws; `Posterior.add_log_likelihood` documents it."""
     function = "add_log_likelihood"
     if n_ratings is not None:
         n_ratings = check_integer(n_ratings, "n_ratings", function, minimum=1)

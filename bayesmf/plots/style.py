@@ -80,6 +80,10 @@ def style(*, dark: bool = False) -> Iterator[None]:
     dark : bool, default False
         For a dark page: light text, brighter colours. The background is transparent either way.
 
+    Returns
+    -------
+    context manager
+
     Examples
     --------
     >>> import matplotlib.pyplot as plt
