@@ -97,3 +97,14 @@ def canonical_factors(
     signs = np.sign(items[np.abs(items).argmax(axis=0), np.arange(rank)])
     signs[signs == 0] = 1.0
     return users * signs, items * signs
+
+
+def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
+    """Orthogonal matrix (K, K) for which the trace of R' matrix is largest.
+
+    Of `draw.T @ reference` it is the turn that brings a draw nearest to a reference (Schoenemann
+    1966, Psychometrika 31(1)).
+    """
+    left, _, right = np.linalg.svd(matrix)
+    rotation: np.ndarray = left @ right
+    return rotation

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayesmf.gibbs.chains import Plan
+from bayesmf.model import FAR
 from bayesmf.pymc_engine.draws import count_parameters
 from bayesmf.validation import Described, check_integer, check_number, fail
 
@@ -24,10 +25,6 @@ MANY, BATCH = 500_000, 100_000
 
 FULL_RANK = 1500
 """Most parameters of full-rank ADVI, whose iterations take the cube of their number."""
-
-FAR = 1e4
-"""How far from 1 sizes on the working scale may be for single precision, which has seven digits:
-three are then left below the noise."""
 
 
 class Options(NamedTuple):

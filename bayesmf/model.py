@@ -51,6 +51,9 @@ class GammaPrior:
         return self.shape / self.rate
 
 
+FAR = 1e4
+"""How far from 1 sizes on the working scale may be for single precision, which has seven digits:
+three are then left below the noise."""
 VAGUE = GammaPrior(1.0, 0.01)
 """Prior of the strength of biases, which every row informs."""
 
