@@ -187,7 +187,7 @@ def run_to_store(job: Job, path: Path) -> Ran:
         partial = free_name(path)
         with explained(path, "fit_bpmf"):
             try:
-                recorder.store = Store.create(partial, fixed, recorder)
+                recorder.store = Store.create(partial, fixed, recorder.plans())
                 recorder.place = path
                 held.enter_context(locked(recorder.store, "fit_bpmf"))
                 return _finish(job, recorder, path, 0.0, None)
@@ -235,9 +235,7 @@ def _restore(
     except (ValueError, KeyError) as error:
         fail("path", function, "a sound store of bayesmf", Described(f"{path}: {error}"))
     if more:
-        keeping, draws = settings.keeping, settings.draws
-        rooms = {"posterior": draws, "sample_stats": draws, "factors": keeping.kept(draws)}
-        store.extend(rooms, keeping.thin)
+        store.extend(recorder.labels())
     recorder.commit({"settings": settings.to_json(), "status": "running"})
     return job, states, recorder
 

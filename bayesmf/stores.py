@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 from bayesmf.checks import check_cores
 from bayesmf.draws.opening import model_of, open_tree, ratings_of
-from bayesmf.files import existing
+from bayesmf.files import damage_named, existing
 from bayesmf.results import Posterior
+from bayesmf.results.point_tree import estimate_of
 from bayesmf.running import run_on
 from bayesmf.validation import check_bool, check_integer
 
 if TYPE_CHECKING:
     import os
 
+    from bayesmf.results import PointEstimate
 
-def load(path: str | os.PathLike[str], *, cores: int | None = None) -> Posterior:
-    """Open what `Posterior.save` or ``fit_bpmf(..., store=...)`` has stored.
+
+def load(path: str | os.PathLike[str], *, cores: int | None = None) -> Posterior | PointEstimate:
+    """Open what `save` or ``fit_bpmf(..., store=...)`` has stored.
 
     Parameters
     ----------
@@ -29,9 +32,9 @@ def load(path: str | os.PathLike[str], *, cores: int | None = None) -> Posterior
 
     Returns
     -------
-    Posterior
-        With its ratings and its model. Factor draws of more than 512 MB stay in the store and are
-        read as predictions need them.
+    Posterior, PointEstimate or MapEstimate
+        What was stored, with its ratings. Factor draws of more than 512 MB stay in the store and
+        are read as predictions need them.
 
     Raises
     ------
@@ -55,7 +58,11 @@ def load(path: str | os.PathLike[str], *, cores: int | None = None) -> Posterior
     """
     cores = check_cores(cores, "load")
     place, tree = open_tree(path, "load")
-    ratings, model = ratings_of(tree, place, "load"), model_of(tree, place, "load")
+    ratings = ratings_of(tree, place, "load")
+    if "kind" in tree.attrs:
+        with damage_named(place, "load"):
+            return estimate_of(tree, ratings)
+    model = model_of(tree, place, "load")
     return Posterior(tree, ratings, model, cores, float(tree.attrs["sampling_time"]))
 
 

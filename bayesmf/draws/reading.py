@@ -74,9 +74,19 @@ class KeptDraws:
     noise_sd : ndarray, shape (n_draws,)
     in_memory : bool
         Whether all rows are in memory, and `blocks` gives one block.
+
+    Raises
+    ------
+    ValueError
+        If no factors were kept.
     """
 
     def __init__(self, tree: xr.DataTree, limit: int | None = None) -> None:
+        if "factors" not in tree:
+            raise ValueError(
+                "This posterior keeps no draws of factors (keep=0): it knows the cells that it "
+                "has tracked, and no others."
+            )
         group = self._group = tree["factors"].to_dataset()
         self._chains, self._kept = group.sizes["chain"], group.sizes["draw"]
         self.center = float(tree["constant_data"]["center"])

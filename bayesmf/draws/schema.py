@@ -38,6 +38,11 @@ DIMS: dict[str, tuple[str, ...]] = {
 """Dimensions after (chain, draw); a variable that is not named has none."""
 
 
+def dims_of(name: str) -> tuple[str, ...]:
+    """Dimensions of a variable after (chain, draw)."""
+    return DIMS.get(name, ())
+
+
 def build_tree(
     ratings: Ratings,
     recorder: Recorder,
@@ -85,7 +90,7 @@ def fixed_tree(ratings: Ratings, recorder: Recorder, attributes: dict[str, Any])
     coords = coordinates(ratings, recorder)
     groups = {}
     for group, variables in arrays.items():
-        dims = {"chain"}.union(*(DIMS.get(name, ()) for name in variables))
+        dims = {"chain"}.union(*(dims_of(name) for name in variables))
         if variables:
             used = {name: labels for name, labels in coords.items() if name in dims}
             groups[group] = xr.Dataset(coords=used)
@@ -118,15 +123,22 @@ def coordinates(ratings: Ratings, recorder: Recorder) -> dict[str, Any]:
 def describe(ratings: Ratings, recorder: Recorder) -> dict[str, Any]:
     """Attributes of all draws: versions, model and data."""
     return {
-        "schema_version": SCHEMA_VERSION,
-        "bayesmf_version": version("bayesmf"),
+        **describe_data(ratings),
         "inference_library": "bayesmf",
-        "numpy_version": version("numpy"),
-        "numba_version": version("numba"),
         "model": json.dumps(recorder.model.as_dict()),
         "center": recorder.scale.center,
         "scale": recorder.scale.scale,
         "thin": recorder.keeping.thin,
+    }
+
+
+def describe_data(ratings: Ratings) -> dict[str, Any]:
+    """Attributes of whatever was fitted: versions and data."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "bayesmf_version": version("bayesmf"),
+        "numpy_version": version("numpy"),
+        "numba_version": version("numba"),
         "data_fingerprint": ratings.fingerprint,
         "columns": json.dumps(ratings.columns),
         "note": ratings.note,
@@ -145,25 +157,33 @@ def time_unit(ratings: Ratings) -> str:
     return next((unit for unit in ("ns", "us", "ms", "s") if unit in units), "ns")
 
 
-def observed(ratings: Ratings, recorder: Recorder) -> dict[str, xr.Dataset]:
-    """Groups of what was given: ratings by code, ids, and the cells that are watched."""
-    users, items = ratings.user_ids.to_numpy(), ratings.item_ids.to_numpy()
-    probes, test = recorder.watched.probes, recorder.watched.test
+def rated(ratings: Ratings) -> dict[str, xr.Dataset]:
+    """Groups of the ratings, by code, and the ids that the codes stand for."""
     constant = {
-        "center": xr.DataArray(recorder.scale.center),
-        "scale": xr.DataArray(recorder.scale.scale),
-        "probe_user": xr.DataArray(users[probes.users], dims="cell"),
-        "probe_item": xr.DataArray(items[probes.items], dims="cell"),
         "user_code": xr.DataArray(ratings.users, dims="rating_id"),
         "item_code": xr.DataArray(ratings.items, dims="rating_id"),
     }
     if ratings.timestamps is not None:
         constant["timestamp"] = xr.DataArray(ratings.timestamps, dims="rating_id")
-    fixed = {"user": users, "item": items, "cell": np.arange(len(probes.users))}
-    groups = {
-        "constant_data": xr.Dataset(constant, coords=fixed),
+    ids = {"user": ratings.user_ids.to_numpy(), "item": ratings.item_ids.to_numpy()}
+    return {
+        "constant_data": xr.Dataset(constant, coords=ids),
         "observed_data": xr.Dataset({"rating": ("rating_id", ratings.values)}),
     }
+
+
+def observed(ratings: Ratings, recorder: Recorder) -> dict[str, xr.Dataset]:
+    """Groups of what was given: ratings, and the cells that are watched."""
+    users, items = ratings.user_ids.to_numpy(), ratings.item_ids.to_numpy()
+    probes, test = recorder.watched.probes, recorder.watched.test
+    groups = rated(ratings)
+    groups["constant_data"] = groups["constant_data"].assign(
+        center=recorder.scale.center,
+        scale=recorder.scale.scale,
+        probe_user=("cell", users[probes.users]),
+        probe_item=("cell", items[probes.items]),
+        cell=np.arange(len(probes.users)),
+    )
     if test is not None:
         columns = {"user": test.user_ids, "item": test.item_ids, "rating": test.ratings}
         groups["held_out"] = xr.Dataset(
@@ -190,8 +210,6 @@ def tracked_cells(recorder: Recorder) -> xr.Dataset:
 
 
 def _dataset(arrays: dict[str, np.ndarray], coords: dict[str, Any]) -> xr.Dataset:
-    variables = {
-        name: (("chain", "draw", *DIMS.get(name, ())), array) for name, array in arrays.items()
-    }
+    variables = {name: (("chain", "draw", *dims_of(name)), array) for name, array in arrays.items()}
     used = {dim for dims, _ in variables.values() for dim in dims}
     return xr.Dataset(variables, coords={name: coords[name] for name in coords if name in used})

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import filelock
 import numpy as np
@@ -20,15 +20,12 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from bayesmf.atomic import free_name, make_durable, write_atomically
-from bayesmf.draws.schema import DIMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import xarray as xr
-
-    from bayesmf.draws.recorder import Recorder
 
 ROWS_TOGETHER = 512
 """Rows of users or items in a chunk: one user's predictions do not read everybody's."""
@@ -40,8 +37,6 @@ EVERY_CHUNK: Any = {"write_empty_chunks": True}
 """Every chunk has its file, that of missing numbers too."""
 
 PRIVATE = ".bayesmf"
-GROUPS = ("posterior", "factors", "sample_stats")
-"""Groups with draws."""
 
 
 class Store:
@@ -84,30 +79,14 @@ class Store:
         return lock
 
     @classmethod
-    def create(cls, path: Path, fixed: xr.DataTree, recorder: Recorder) -> Store:
-        """Lay out a store: what is fixed, and arrays for all draws of a recorder.
-
-        Parameters
-        ----------
-        path : Path
-            A folder that does not exist.
-        fixed : DataTree
-            Attributes, groups without draws, and the labels of those with draws.
-        recorder : Recorder
-        """
+    def create(cls, path: Path, fixed: xr.DataTree, groups: Mapping[str, GroupPlan]) -> Store:
+        """Lay out a store in a folder that does not exist: what is fixed, and room for draws."""
         fixed.to_zarr(path, zarr_format=3, consolidated=False, mode="w-")
         (path / PRIVATE).mkdir()
-        keeping, draws = recorder.keeping, recorder.draws
-        plans = {
-            "posterior": (recorder.posterior, draws, keeping.every, 1),
-            "sample_stats": (recorder.stats, draws, keeping.every, 1),
-            "factors": (recorder.factors, keeping.kept(draws), keeping.block, keeping.thin),
-        }
-        for name, (arrays, n_draws, together, thin) in plans.items():
-            if arrays:
-                group = zarr.open_group(path / name, mode="r+", use_consolidated=False)
-                lay_out(group, arrays, recorder.chains, n_draws, together)
-                _write_draws(group, n_draws, thin)
+        for name, plan in groups.items():
+            group = zarr.open_group(path / name, mode="r+", use_consolidated=False)
+            lay_out(group, plan)
+            _write_labels(group, plan.labels)
         store = cls(path)
         store.open_arrays()
         return store
@@ -125,13 +104,13 @@ class Store:
                     self.path / name, mode="r+", config=EVERY_CHUNK
                 )
 
-    def extend(self, n_draws: Mapping[str, int], thin: int) -> None:
-        """Make room for so many draws in each group."""
+    def extend(self, labels: Mapping[str, np.ndarray]) -> None:
+        """Make room for more draws, with these labels of all in each group."""
         for (group, _), array in self._arrays.items():
-            array.resize((array.shape[0], n_draws[group], *array.shape[2:]))
+            array.resize((array.shape[0], len(labels[group]), *array.shape[2:]))
         for name in sorted({owner for owner, _ in self._arrays}):
             opened = zarr.open_group(self.path / name, mode="r+", use_consolidated=False)
-            _write_draws(opened, n_draws[name], thin if name == "factors" else 1)
+            _write_labels(opened, labels[name])
         self.open_arrays()
 
     def write_tracked(self, values: Mapping[str, np.ndarray]) -> None:
@@ -199,33 +178,40 @@ class Store:
             file.unlink()
 
 
-def lay_out(
-    group: zarr.Group,
-    arrays: Mapping[str, np.ndarray],
-    chains: int,
-    n_draws: int,
-    together: int,
-) -> None:
-    """Create the arrays of a group; `arrays` (chains, draws, ...) give types and other sizes."""
-    for name, array in arrays.items():
-        sizes = array.shape[2:]
-        dims = DIMS.get(name, ())
-        rows = tuple(
+class ArrayPlan(NamedTuple):
+    """Sizes after (chain, draw), their names, and the type of an array."""
+
+    sizes: tuple[int, ...]
+    dims: tuple[str, ...]
+    dtype: np.dtype
+
+
+class GroupPlan(NamedTuple):
+    """A group with draws: its arrays, chains, labels of draws, and how many lie in a chunk."""
+
+    arrays: dict[str, ArrayPlan]
+    chains: int
+    labels: np.ndarray
+    together: int
+
+
+def lay_out(group: zarr.Group, plan: GroupPlan) -> None:
+    """Create the arrays of a group."""
+    for name, (sizes, dims, dtype) in plan.arrays.items():
+        chunk = [
             min(size, ROWS_TOGETHER) if dim in ("user", "item") else size
             for size, dim in zip(sizes, dims, strict=True)
-        )
+        ]
+        shuffled = BloscCodec(
+            # Bits of one place of all numbers stand together: signs and exponents are alike.
+            cname="lz4", clevel=1, shuffle="bitshuffle", typesize=dtype.itemsize
+        )  # fmt: skip
         group.create_array(
             name,
-            shape=(chains, n_draws, *sizes),
-            chunks=(1, max(1, together), *(max(1, n) for n in rows)),
-            dtype=array.dtype,
-            # Bits of one place of all numbers stand together: signs and exponents are alike.
-            compressors=[
-                BloscCodec(
-                    cname="lz4", clevel=1, shuffle="bitshuffle", typesize=array.dtype.itemsize
-                ),
-                Crc32cCodec(),
-            ],
+            shape=(plan.chains, len(plan.labels), *sizes),
+            chunks=(1, max(1, plan.together), *(max(1, n) for n in chunk)),
+            dtype=dtype,
+            compressors=[shuffled, Crc32cCodec()],
             fill_value=np.nan,
             dimension_names=["chain", "draw", *dims],
             config=EVERY_CHUNK,
@@ -243,15 +229,13 @@ def chunk_names(array: zarr.Array[Any], chain: int, start: int, stop: int) -> It
             yield metadata.encode_chunk_key((chain, draw, *rest))
 
 
-def _write_draws(group: zarr.Group, n_draws: int, thin: int) -> None:
-    # Labels of the draws: those that factors are kept of have their numbers among all.
-    labels = np.arange(n_draws, dtype=np.int64) * thin
+def _write_labels(group: zarr.Group, labels: np.ndarray) -> None:
     if "draw" in group:
         array = zarr.open_array(group.store_path / "draw", mode="r+")
         array.resize(labels.shape)
     else:
         array = group.create_array(
-            "draw", shape=labels.shape, chunks=(LABELS_TOGETHER,), dtype=labels.dtype,
+            "draw", shape=labels.shape, chunks=(LABELS_TOGETHER,), dtype=np.int64,
             dimension_names=["draw"],
         )  # fmt: skip
     array[:] = labels

@@ -12,15 +12,16 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesmf.draws.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from bayesmf.draws.recorder import Recorder
-from bayesmf.draws.schema import tracked_cells
+from bayesmf.draws.schema import dims_of, tracked_cells
+from bayesmf.draws.store import ArrayPlan, GroupPlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from bayesmf.draws.keeping import Keeping
     from bayesmf.draws.recorder import Watched
@@ -77,6 +78,25 @@ class StreamingRecorder(Recorder):
         assert self.store is not None  # noqa: S101 - a run begins with one
         assert self.place is not None  # noqa: S101
         self.store.settle(self.place)
+
+    def plans(self) -> dict[str, GroupPlan]:
+        """Room that its draws take in a store."""
+        found = {}
+        labels = self.labels()
+        for group, arrays, size, _ in self._buffers(0):
+            if arrays:
+                plan = {
+                    name: ArrayPlan(array.shape[2:], dims_of(name), array.dtype)
+                    for name, array in arrays.items()
+                }
+                found[group] = GroupPlan(plan, self.chains, labels[group], size)
+        return found
+
+    def labels(self) -> dict[str, np.ndarray]:
+        """Numbers of all draws that are planned; factors keep the numbers of theirs."""
+        every, keeping = np.arange(self.draws), self.keeping
+        kept = np.arange(keeping.kept(self.draws)) * keeping.thin
+        return {"posterior": every, "sample_stats": every, "factors": kept}
 
     def restore(self, store: Store) -> list[State]:
         """Go on with a store: counters and running sums of each chain, and their states.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
+    import xarray as xr
 
     from bayesmf.ratings import Pairs, Ratings
 
@@ -174,6 +175,11 @@ class PointEstimate(Result):
             none if self.item_bias is None else self.item_bias[None],
             self.center,
         )
+
+    def _tree(self) -> xr.DataTree:
+        from bayesmf.results.point_tree import tree_of  # noqa: PLC0415 - it knows all estimates
+
+        return tree_of(self)
 
     def protocol(self) -> str:
         """Say in one line how it was fitted."""

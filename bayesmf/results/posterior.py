@@ -8,9 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from bayesmf import ranking
 from bayesmf.diagnostics.identified import SCALARS
+from bayesmf.draws.opening import plain_ids
 from bayesmf.evaluation import TRUSTED_K
 from bayesmf.predictive import FactorDraws, predict
 from bayesmf.results.judging import Judging
@@ -18,7 +20,6 @@ from bayesmf.results.judging import Judging
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
     import xarray as xr
 
     from bayesmf.model import BPMF
@@ -181,11 +182,48 @@ class Posterior(Judging):
         (block,) = self._draws.blocks(users, items)
         return ranking.Rows(*block[1:5], self._draws.center)
 
+    def _tree(self) -> xr.DataTree:
+        return self.data
+
+    def tracked(self) -> pd.DataFrame:
+        """Means and sds of the cells that ``fit_bpmf(..., track=...)`` has followed.
+
+        Returns
+        -------
+        DataFrame
+            `user`, `item`, `mean`, `sd` of a new rating, and `sd_latent` of the expected rating,
+            from every draw of all chains.
+
+        Raises
+        ------
+        ValueError
+            If no cells were tracked.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         track=[(0, 1), (0, 2)], keep=0, progressbar=False)
+        >>> post.tracked().columns.tolist()
+        ['user', 'item', 'mean', 'sd', 'sd_latent']
+        """
+        if "tracked" not in self.data:
+            raise ValueError("No cells were tracked: give them to fit_bpmf(..., track=...).")
+        found = self.data["tracked"]
+        means = found["mean"].to_numpy()
+        # Chains of one length: the variance within them, and that of their means.
+        variance = found["variance"].to_numpy().mean(axis=0) + means.var(axis=0)
+        noise = float((1 / self.data["posterior"]["alpha"]).mean())
+        columns = {side: plain_ids(found[side].to_numpy()) for side in ("user", "item")}
+        columns |= {"mean": means.mean(axis=0), "sd": np.sqrt(variance + noise)}
+        return pd.DataFrame(columns | {"sd_latent": np.sqrt(variance)})
+
     def protocol(self) -> str:
         """Say in one line how it was fitted."""
         attributes = self.data.attrs
         sizes = self.data["posterior"].sizes
-        kept = self.data["factors"].sizes["draw"]
+        kept = self.data["factors"].sizes["draw"] if "factors" in self.data else 0
         interrupted = " (interrupted)" if attributes.get("interrupted") else ""
         drawn = f"{sizes['chain']} chains x ({attributes['tune']:,} tune + {sizes['draw']:,} draws)"
         engine = attributes["engine"]
