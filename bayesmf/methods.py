@@ -151,7 +151,7 @@ def check_tracked(track: object, data: Ratings, keep: int | None, function: str)
         ("user", cells.users, cells.user_ids), ("item", cells.items, cells.item_ids),
     ):  # fmt: skip
         if (codes < 0).any():
-            unknown = ids[int(np.argmax(codes < 0))]
+            unknown = ids.tolist()[int(np.argmax(codes < 0))]
             must = f"a table of cells whose {side}s have ratings"
             fail("track", function, must, Described(f"{side} {unknown!r}"))
     if len(cells.users) == 0:

@@ -71,7 +71,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         If the file is missing, cut short or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         hypers, moments = {}, {}
         for side in SIDES:

@@ -7,6 +7,7 @@ store whose metadata asks for any other codec than those that bayesmf writes is 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from bayesmf.ratings import Ratings
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import NoReturn
 
 NETCDF = (".nc", ".netcdf", ".h5")
@@ -78,8 +78,10 @@ def _check_version(attributes: dict[Any, Any]) -> None:
 
 
 def _damaged(path: Path, error: Exception, function: str) -> NoReturn:
-    missing = isinstance(error, (FileNotFoundError, KeyError))
-    why = f"{error} is missing" if missing else str(error).strip() or type(error).__name__
+    why = str(error).strip() or type(error).__name__
+    if isinstance(error, (FileNotFoundError, KeyError)):
+        name = Path(error.filename).name if isinstance(error, FileNotFoundError) else error
+        why = f"{name} is missing"
     fail("path", function, "a sound store of bayesmf", Described(f"{path}: {why}"))
 
 
