@@ -65,6 +65,8 @@ class KeptDraws:
     limit : int, optional
         Use at most so many draws, evenly spaced; of a store, so many that lie in evenly spaced
         chunks, since a chunk is read as a whole.
+    only : int, optional
+        Use this draw alone, counted through all chains; it is read when its rows are asked for.
 
     Attributes
     ----------
@@ -76,7 +78,9 @@ class KeptDraws:
         Whether all rows are in memory, and `blocks` gives one block.
     """
 
-    def __init__(self, tree: xr.DataTree, limit: int | None = None) -> None:
+    def __init__(
+        self, tree: xr.DataTree, limit: int | None = None, *, only: int | None = None
+    ) -> None:
         group = self._group = tree["factors"].to_dataset()
         self._chains, self._kept = group.sizes["chain"], group.sizes["draw"]
         self.center = float(tree["constant_data"]["center"])
@@ -84,7 +88,7 @@ class KeptDraws:
         self.n_factors = group.sizes["factor"]
         lies_in = group["user_factors"].encoding.get("preferred_chunks", {}).get("draw")
         size = group["user_factors"].nbytes + group["item_factors"].nbytes
-        self.in_memory = lies_in is None or size <= IN_MEMORY
+        self.in_memory = only is None and (lies_in is None or size <= IN_MEMORY)
         if limit is not None and limit >= self._chains * self._kept:
             limit = None
         if self.in_memory:
@@ -92,7 +96,11 @@ class KeptDraws:
             self._arrays = [self._flat(name) for name in ROWS]
             self.n_draws = len(self._arrays[0])
         else:
-            self._segments = self._cut(min(int(lies_in), DRAWS_PER_READ), limit)
+            if only is None:
+                self._segments = self._cut(min(int(lies_in), DRAWS_PER_READ), limit)
+            else:
+                chain, draw = divmod(only, self._kept)
+                self._segments = [Segment(chain, slice(draw, draw + 1), slice(0, 1))]
             self._picked = np.concatenate(
                 [
                     s.chain * self._kept + np.arange(s.draws.start, s.draws.stop)
