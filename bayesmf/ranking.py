@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from bayesmf.eligible import Eligible
     from bayesmf.indexing import Side
-    from bayesmf.scoring import Source, Strategy
+    from bayesmf.scoring import Source
+    from bayesmf.strategies import Strategy
 
 LISTS_AT_ONCE = 64
 """Users whose lists one thread sorts at a time."""

@@ -17,8 +17,7 @@ from threadpoolctl import threadpool_limits
 from bayesmf.draws.reading import Block, KeptDraws
 from bayesmf.indexing import chunks
 from bayesmf.kernels import scoring as kernels
-from bayesmf.seeds import fresh_seed, generator
-from bayesmf.validation import Described, check_choice, check_number, check_seed, fail
+from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,26 +25,17 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesmf.predictive import FactorDraws, Mixture
+    from bayesmf.strategies import Strategy
 
 PASS_BYTES = 64_000_000
 """Bytes of sums over draws that one pass through the draws fills."""
 LAID_BYTES = 16_000_000
 """Bytes of items' draws laid side by side."""
-USERS_AT_ONCE, ITEMS_AT_ONCE, DRAWS_AT_ONCE = 64, 512, 4
-"""A tile: its products, 512 KB of float32, stay in the cache between the product and the sums."""
-
-STRATEGIES = ("mean", "ucb", "thompson", "probability", "affinity")
-WIDTH = 1.0
-"""Standard deviations that "ucb" adds to the mean unless told otherwise."""
-
-
-class Strategy(NamedTuple):
-    """What a list is sorted by, with what only one strategy has."""
-
-    name: str = "mean"
-    width: float = WIDTH
-    threshold: float = 0.0
-    seed: int = 0
+USERS_AT_ONCE = 256
+"""Users of one matrix product over draws laid side by side."""
+TILE = (64, 512, 4)
+"""Users, items and draws of a tile: its products, 512 KB of float32, stay in the cache until they
+are added up."""
 
 
 class Source(Protocol):
@@ -105,35 +95,6 @@ class Estimate:
         return mean
 
 
-def check_strategy(
-    strategy: object,
-    function: str,
-    choices: tuple[str, ...] = STRATEGIES,
-    *,
-    width: object = None,
-    threshold: object = None,
-    random_seed: object = None,
-) -> Strategy:
-    """Return a strategy with its own arguments; those of another are refused."""
-    name = check_choice(strategy, "strategy", function, choices)
-    owners = {"width": "ucb", "threshold": "probability", "random_seed": "thompson"}
-    given = {"width": width, "threshold": threshold, "random_seed": random_seed}
-    for argument, owner in owners.items():
-        if given[argument] is not None and name != owner:
-            must = f"left out unless strategy is '{owner}', since '{name}' does not use it"
-            fail(argument, function, must, given[argument])
-    if name == "probability" and threshold is None:
-        must = "given with strategy 'probability': the rating that is good enough"
-        fail("threshold", function, must, Described("None"))
-    seed = check_seed(random_seed, function)
-    return Strategy(
-        name,
-        WIDTH if width is None else check_number(width, "width", function),
-        0.0 if threshold is None else check_number(threshold, "threshold", function),
-        fresh_seed(seed) if name == "thompson" else 0,
-    )
-
-
 def one_draw(tree: xr.DataTree, n_draws: int, seed: int) -> KeptDraws:
     """The draw that a seed picks, as all that was kept."""
     return KeptDraws(tree, only=int(generator(seed, "thompson").integers(n_draws)))
@@ -181,7 +142,7 @@ def scores(
                 ) -> None:
                     sums.add(rows, own.rows(at[rows]), right, draws)
 
-                list(pool.map(add, chunks(len(users), USERS_AT_ONCE)))
+                list(pool.map(add, chunks(len(users), sums.users_at_once)))
     return sums.scores(0.0 if taste else source.center)
 
 
@@ -213,6 +174,11 @@ class _Laid(NamedTuple):
 class _Means:
     """Means over draws."""
 
+    @property
+    def users_at_once(self) -> int:
+        """Users that one call of `add` takes."""
+        return USERS_AT_ONCE
+
     def __init__(self, source: Source, strategy: Strategy, n_users: int, n_items: int) -> None:
         self.n_draws, self.strategy = source.n_draws, strategy
         self.center, self.noise_sd = source.center, source.noise_sd
@@ -234,12 +200,18 @@ class _Means:
 class _Tiled(_Means):
     """What takes more of each draw than its sum."""
 
+    @property
+    def users_at_once(self) -> int:
+        """Users of a tile."""
+        return TILE[0]
+
     def add(self, users: slice, left: np.ndarray, right: np.ndarray, draws: slice) -> None:
         """Add some draws of some users, tile by tile."""
-        flat = np.empty(DRAWS_AT_ONCE * len(left) * ITEMS_AT_ONCE, dtype=left.dtype)
-        for few in chunks(left.shape[1], DRAWS_AT_ONCE):
+        _, items_at_once, draws_at_once = TILE
+        flat = np.empty(draws_at_once * len(left) * items_at_once, dtype=left.dtype)
+        for few in chunks(left.shape[1], draws_at_once):
             own = left[:, few].transpose(1, 0, 2)
-            for some in chunks(len(right), ITEMS_AT_ONCE):
+            for some in chunks(len(right), items_at_once):
                 partners = right[some, few].transpose(1, 2, 0)
                 shape = (len(own), len(left), partners.shape[2])
                 products = flat[: math.prod(shape)].reshape(shape)

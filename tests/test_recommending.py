@@ -297,7 +297,7 @@ def small_pieces(monkeypatch, n_items):
     monkeypatch.setattr("bayesmf.scoring.PASS_BYTES", 16 * n_items * 23)
     monkeypatch.setattr("bayesmf.scoring.LAID_BYTES", 8 * n_items * 4 * 9)
     monkeypatch.setattr("bayesmf.scoring.USERS_AT_ONCE", 5)
-    monkeypatch.setattr("bayesmf.scoring.ITEMS_AT_ONCE", 17)
+    monkeypatch.setattr("bayesmf.scoring.TILE", (6, 17, 3))
     monkeypatch.setattr("bayesmf.ranking.LISTS_AT_ONCE", 4)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayesmf import ranking
 from bayesmf.eligible import check_eligible
-from bayesmf.scoring import Strategy
+from bayesmf.strategies import Strategy
 from bayesmf.tables import lookup_ids
 from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
 

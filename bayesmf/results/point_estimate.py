@@ -11,7 +11,8 @@ import numpy as np
 from bayesmf.point.als import cell_means
 from bayesmf.predictive import Mixture
 from bayesmf.results.base import Result
-from bayesmf.scoring import Estimate, check_strategy
+from bayesmf.scoring import Estimate
+from bayesmf.strategies import check_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmf.ratings import Pairs, Ratings
-    from bayesmf.scoring import Source, Strategy
+    from bayesmf.scoring import Source
+    from bayesmf.strategies import Strategy
 
 
 @dataclass(eq=False)
