@@ -80,7 +80,7 @@ def recommend(
     """Best items of each known user (code); shorter lists where nothing is left."""
     items = eligible.items
     found: list[Listed] = []
-    for some in chunks(len(users), users_at_once(strategy, len(items))):
+    for some in chunks(len(users), users_at_once(source, strategy, len(items))):
         codes = users[some]
         found_here = scores(source, codes, items, strategy, cores=cores)
 

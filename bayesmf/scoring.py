@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 PASS_BYTES = 64_000_000
 """Bytes of sums over draws that one pass through the draws fills."""
+FAR_PASS_BYTES = 256_000_000
+"""The same where draws lie in a store, which each pass reads again."""
 LAID_BYTES = 16_000_000
 """Bytes of items' draws laid side by side."""
 USERS_AT_ONCE = 256
-"""Users of one matrix product over draws laid side by side."""
+"""Users of one matrix product over draws laid side by side, where there is room for it."""
 TILE = (64, 512, 4)
 """Users, items and draws of a tile: its products, 512 KB of float32, stay in the cache until they
 are added up."""
@@ -46,6 +48,7 @@ class Source(Protocol):
     has_bias: bool
     center: float
     noise_sd: np.ndarray
+    in_memory: bool
 
     def blocks(self, users: np.ndarray, items: np.ndarray) -> Iterator[Block]:
         """All draws of some rows."""
@@ -65,6 +68,7 @@ class Estimate:
     """
 
     n_draws = 1
+    in_memory = True
 
     def __init__(
         self,
@@ -100,10 +104,11 @@ def one_draw(tree: xr.DataTree, n_draws: int, seed: int) -> KeptDraws:
     return KeptDraws(tree, only=int(generator(seed, "thompson").integers(n_draws)))
 
 
-def users_at_once(strategy: Strategy, n_items: int) -> int:
+def users_at_once(source: Source, strategy: Strategy, n_items: int) -> int:
     """Users whose sums one pass has room for."""
     sums = 16 if strategy.name == "ucb" else 8
-    return max(1, PASS_BYTES // (sums * max(n_items, 1)))
+    room = PASS_BYTES if source.in_memory else FAR_PASS_BYTES
+    return max(1, room // (sums * max(n_items, 1)))
 
 
 def scores(
@@ -177,7 +182,7 @@ class _Means:
     @property
     def users_at_once(self) -> int:
         """Users that one call of `add` takes."""
-        return USERS_AT_ONCE
+        return min(USERS_AT_ONCE, max(1, LAID_BYTES // (8 * self.total.shape[1])))
 
     def __init__(self, source: Source, strategy: Strategy, n_users: int, n_items: int) -> None:
         self.n_draws, self.strategy = source.n_draws, strategy

@@ -64,8 +64,8 @@ class Prior(NamedTuple):
 class Learner:
     """What is known of one user, who may be asked for some items (codes).
 
-    `x` (n_draws, n_items, D) are the items' rows, `covariance` (n_draws, D, D) is that of the user's
-    row. The expected ratings `means` and their variances (n_draws, n_items) are kept up to date by
+    `x` (n_draws, n_items, D) are the items' rows, `covariance` (n_draws, D, D) that of the row of
+    the user. The expected ratings `means` and their variances (n_draws, n_items) are kept up by
     the rank-one update of a Gaussian: an answer moves them along one direction.
     """
 

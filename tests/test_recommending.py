@@ -294,7 +294,8 @@ def test_no_affinity_without_factors(split):
 
 
 def small_pieces(monkeypatch, n_items):
-    monkeypatch.setattr("bayesmf.scoring.PASS_BYTES", 16 * n_items * 23)
+    for name in ("PASS_BYTES", "FAR_PASS_BYTES"):
+        monkeypatch.setattr(f"bayesmf.scoring.{name}", 16 * n_items * 23)
     monkeypatch.setattr("bayesmf.scoring.LAID_BYTES", 8 * n_items * 4 * 9)
     monkeypatch.setattr("bayesmf.scoring.USERS_AT_ONCE", 5)
     monkeypatch.setattr("bayesmf.scoring.TILE", (6, 17, 3))
