@@ -114,9 +114,8 @@ def text(numbers: Numbers, settings: Settings) -> str:
         {settings["threads"]} threads, over all {numbers["items"]:,} items less those that a user
         has rated, with 90% intervals of what is listed. Each call in a process of its own, which
         has loaded the draws, {numbers["draws_mb"]:,.0f} MB, the ratings and the compiled code;
-        *beyond* is the largest peak of the process over what it held when the call began, its table of results
-        included. Seconds: median of {settings["repeats"]} processes
-        (range)."""
+        *beyond* is the largest peak of the process over what it held when the call began, its table
+        of results included. Seconds: median of {settings["repeats"]} processes (range)."""
     header = ["", "seconds", "MB beyond"]
     return f"{prose(protocol)}\n\n{table(header, rows)}"
 
