@@ -9,7 +9,8 @@ import pytest
 import bayesmf
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *GUIDE]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -19,6 +20,19 @@ def test_no_placeholders_and_no_dead_links(page):
     for target in re.findall(r"\]\(([^)#]+)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=lambda page: page.name)
+def test_the_guide_runs(page, monkeypatch):
+    """Every block of a page, one after another, with short fits in place of the defaults."""
+    short = {"n_factors": 2, "tune": 5, "draws": 20, "chains": 1, "progressbar": False}
+    fit = bayesmf.fit_bpmf
+    monkeypatch.setattr(bayesmf, "fit_bpmf", lambda data, **asked: fit(data, **(asked | short)))
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    names: dict[str, object] = {}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), names)  # noqa: S102
 
 
 def test_readme_opens_with_the_two_commands():
