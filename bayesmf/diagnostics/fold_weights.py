@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,14 +22,18 @@ from threadpoolctl import threadpool_limits
 
 from bayesmf.diagnostics.pointwise import FEWEST_DRAWS
 from bayesmf.draws.reading import KeptDraws
-from bayesmf.folding import OTHER, Known, compressed_rows, ids_of
-from bayesmf.indexing import Side, chunks
+from bayesmf.folding.planning import OTHER, Known, compressed_rows, ids_of
+from bayesmf.indexing import chunks
 from bayesmf.kernels.blocks import over_blocks
 from bayesmf.kernels.dense import whole
 from bayesmf.kernels.evidence import row_evidence
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bayesmf.draws.reading import Block
+    from bayesmf.indexing import Side
     from bayesmf.ratings import Ratings
 
 ROWS_AT_ONCE = 4096
@@ -52,50 +57,80 @@ def log_weights(
     cores : int
     """
     reader = KeptDraws(tree)
-    other = OTHER[side]
     compressed, values = compressed_rows(ratings, side)
-    tables = [(1.0, compressed, values), (-1.0, before.side, before.values)]
     codes = np.unique(np.concatenate([compressed.partners, before.side.partners]))
-    tables = [
-        (sign, Side(s.indptr, np.searchsorted(codes, s.partners).astype(np.int32)), y)
-        for sign, s, y in tables
-        if len(y)
-    ]
-    mean, precision = reader.hyper(side)
-    root = 1 / reader.noise_sd
-    d, k = mean.shape[1], reader.n_factors
+    tables = [_Table(1.0, *_among(compressed, codes), values)]
+    if len(before.values):
+        tables.append(_Table(-1.0, *_among(before.side, codes), before.values))
+    hyper, root = reader.hyper(side), 1 / reader.noise_sd
     out = np.zeros((reader.n_draws, compressed.n_rows))
     nobody = codes[:0]
     asked = (nobody, codes) if side == "user" else (codes, nobody)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(1, cores - 1)) as pool:
         for block in reader.blocks(*asked):
-            at = block.items if side == "user" else block.users
-            factors, bias = getattr(block, f"{other}_factors"), getattr(block, f"{other}_bias")
+            first = block.draws.start
+            draws = range(first, block.draws.stop)
+            partners = partial(_partners, block, OTHER[side])
 
-            def one(place: int, draw: int, at=at, factors=factors, bias=bias) -> None:  # type: ignore[no-untyped-def]
-                x = np.ones((len(at), d))
-                x[:, :k] = factors[place].take(at, axis=0)
-                expected = reader.center + x @ mean[draw]
-                if reader.has_bias:
-                    expected += bias[place].take(at)
-                inverse_root = np.linalg.inv(np.linalg.cholesky(precision[draw]))
-                whitened = np.zeros((len(at), whole(d, x.itemsize)))
-                whitened[:, :d] = root[draw] * (x @ inverse_root.T)
-                for sign, rows, y in tables:
-                    found = np.empty(rows.n_rows)
-                    row_evidence(
-                        0, rows.n_rows, rows.indptr, rows.partners, y, whitened, expected,
-                        root[draw], d, found,
-                    )  # fmt: skip
-                    out[draw] += sign * found
+            def one(place: int, draw: int, partners: _Read = partners) -> None:
+                mean, precision = (part[draw] for part in hyper)
+                factors, bias = partners(place)
+                _add(tables, factors, bias, reader.center, mean, precision, root[draw], out[draw])
 
-            draws = range(block.draws.start, block.draws.stop)
             over_blocks(one, draws, pool if cores > 1 else None)
     if not np.isfinite(out).all():
         raise np.linalg.LinAlgError(
             "The evidence of a row is lost to rounding: its ratings or the noise are too extreme."
         )
     return out
+
+
+class _Table(NamedTuple):
+    # Compressed rows whose evidence counts so often.
+    times: float
+    indptr: np.ndarray
+    partners: np.ndarray
+    values: np.ndarray
+
+
+type _Read = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+def _among(side: Side, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return side.indptr, np.searchsorted(codes, side.partners).astype(np.int32)
+
+
+def _partners(block: Block, side: str, place: int) -> tuple[np.ndarray, np.ndarray]:
+    # Factors (n_partners, K) and biases (n_partners,), or (0,), in a draw of the block.
+    at = block.users if side == "user" else block.items
+    factors, bias = getattr(block, f"{side}_factors")[place], getattr(block, f"{side}_bias")[place]
+    return factors.take(at, axis=0), bias.take(at) if len(bias) else bias
+
+
+def _add(
+    tables: list[_Table],
+    factors: np.ndarray,
+    bias: np.ndarray,
+    center: float,
+    mean: np.ndarray,
+    precision: np.ndarray,
+    root: float,
+    out: np.ndarray,
+) -> None:
+    # Add the log evidence of all rows in one draw, each table's so often as it counts.
+    n, k, d = len(factors), factors.shape[1], len(mean)
+    x = np.ones((n, d))
+    x[:, :k] = factors
+    expected = center + x @ mean
+    if d > k:
+        expected += bias
+    inverse_root = np.linalg.inv(np.linalg.cholesky(precision))
+    whitened = np.zeros((n, whole(d, x.itemsize)))
+    whitened[:, :d] = root * (x @ inverse_root.T)
+    found = np.empty(len(out))
+    for times, indptr, partners, values in tables:
+        row_evidence(0, len(out), indptr, partners, values, whitened, expected, root, d, found)
+        out += times * found
 
 
 def fold_weights(

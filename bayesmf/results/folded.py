@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesmf import folding, ranking
+from bayesmf import ranking
 from bayesmf.canonical import canonical_factors, canonical_row
 from bayesmf.diagnostics import fold_weights
 from bayesmf.draws.reading import KeptDraws
-from bayesmf.folding import Folding, Known, ids_of
+from bayesmf.folding.drawing import fold
+from bayesmf.folding.planning import ARGUMENT, FUNCTION, Known, ids_of, plan
+from bayesmf.indexing import Side
 from bayesmf.results.posterior import Posterior
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
@@ -33,7 +35,7 @@ from bayesmf.validation import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NOTHING = Known(folding.Side(np.zeros(1, dtype=np.int64), np.empty(0, np.int32)), np.empty(0))
+_NOTHING = Known(Side(np.zeros(1, dtype=np.int64), np.empty(0, np.int32)), np.empty(0))
 """What no rows had before."""
 
 
@@ -97,8 +99,8 @@ class FoldedPosterior(Posterior):
         if len(bad):
             warnings.warn(
                 f"{len(bad):,} of {len(found):,} rows that were folded in, such as "
-                f"{self.side} {bad[0]!r}, have ratings that the draws do not foretell (k-hat): "
-                "with a refit the other side would change.",
+                f"{self.side} {bad.tolist()[0]!r}, have ratings that the draws do not foretell "
+                "(k-hat): with a refit the other side would change.",
                 stacklevel=3,
             )
         return found
@@ -118,7 +120,7 @@ class FoldedPosterior(Posterior):
         had when they were folded in: the result holds the rows of `new_ratings`. New rows of the
         other side are drawn given these rows alone. The arguments are those of `Posterior.fold_in`.
         """
-        planned = folding.plan(new_ratings, self.ratings, side)
+        planned = plan(new_ratings, self.ratings, side)
         if planned.side == self.side:
             if self.parent is None:
                 message = f"fold_in needs the parent, to which the {self.side}s are to be added."
@@ -133,7 +135,7 @@ class FoldedPosterior(Posterior):
                 f"ratings of new {planned.side}s, since {self.side}s were folded in; known ones "
                 "are folded into the first posterior"
             )
-            fail(folding.ARGUMENT, folding.FUNCTION, must, Described(f"{planned.side} {old[0]!r}"))
+            fail(ARGUMENT, FUNCTION, must, Described(f"{planned.side} {old.tolist()[0]!r}"))
         return fold_into(
             self, new_ratings, side=planned.side, draws=draws, random_seed=random_seed,
             memory_budget=memory_budget,
@@ -154,8 +156,9 @@ class FoldedPosterior(Posterior):
 
     def top_items(self, factor: int, n: int = 10) -> pd.DataFrame:
         """Items with the largest loadings on a canonical factor: what the parent says."""
-        asked = super() if self.parent is None else self.parent
-        return asked.top_items(factor, n)
+        if self.parent is None:
+            return super().top_items(factor, n)
+        return self.parent.top_items(factor, n)
 
     def _nearest(self, one: object, side: str, n: int, prob: float) -> pd.DataFrame:
         function = f"similar_{side}s"
@@ -207,8 +210,8 @@ class FoldedPosterior(Posterior):
 
     def _refuse(self, function: str) -> NoReturn:
         raise ValueError(
-            f"{function} is about a whole fit, and here are rows that were folded into one: ask the "
-            "posterior that they were folded into (the attribute parent)."
+            f"{function} is about a whole fit, and here are rows that were folded into one: ask "
+            "the posterior that they were folded into (the attribute parent)."
         )
 
     def diagnose(self, *_: object, **__: object) -> NoReturn:
@@ -250,14 +253,14 @@ def fold_into(
     memory_budget: str | int,
 ) -> FoldedPosterior:
     """Fold rows in; the arguments are those of `Posterior.fold_in`."""
-    function = folding.FUNCTION
+    function = FUNCTION
     if side is not None:
         check_choice(side, "side", function, ("user", "item"))
     if draws is not None:
         draws = check_integer(draws, "draws", function, minimum=1)
     seed = fresh_seed(check_seed(random_seed, function))
     budget = check_bytes(memory_budget, "memory_budget", function)
-    planned: Folding = folding.plan(new_ratings, posterior.ratings, side)
+    planned = plan(new_ratings, posterior.ratings, side)
     d = posterior.model.n_coordinates
     per_draw = 4 * d * len(ids_of(planned.ratings, planned.side))
     if budget < per_draw:
@@ -266,13 +269,15 @@ def fold_into(
     most = budget // per_draw
     limit = most if draws is None else min(draws, most)
     started = time.perf_counter()
-    tree = folding.fold(
+    tree = fold(
         posterior.data, planned, limit=limit, seed=seed, cores=posterior.cores,
         has_bias=posterior.model.biases,
     )  # fmt: skip
-    theirs = posterior.bounds if isinstance(posterior, FoldedPosterior) else posterior.ratings.bounds
-    both = [theirs, planned.ratings.bounds]
-    bounds = min(low for low, _ in both), max(high for _, high in both)
+    low, high = posterior.ratings.bounds
+    if isinstance(posterior, FoldedPosterior):
+        low, high = posterior.bounds
+    lowest, highest = planned.ratings.bounds
+    bounds = min(low, lowest), max(high, highest)
     return FoldedPosterior(
         tree, planned.ratings, posterior.model, posterior.cores, time.perf_counter() - started,
         parent=posterior, side=planned.side, bounds=bounds, before=planned.before,

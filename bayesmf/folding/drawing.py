@@ -21,14 +21,12 @@ import xarray as xr
 from threadpoolctl import threadpool_limits
 
 from bayesmf.draws.reading import KeptDraws, spread
+from bayesmf.folding.planning import OTHER, compressed_rows, ids_of
 from bayesmf.indexing import Side, chunks
 from bayesmf.kernels.blocks import SideData, over_blocks
 from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.kernels.updates import prepare
 from bayesmf.model import WorkingScale
-from bayesmf.ratings import Ratings
-from bayesmf.tables import lookup_ids
-from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmf.draws.reading import Block
+    from bayesmf.folding.planning import Folding
 
 DRAWS_AT_ONCE = 256
 """Draws that the normals of a row are made for at a time: few enough that many rows fit."""
@@ -45,114 +44,6 @@ NORMALS_BYTES = 32_000_000
 
 ROWS_PER_CALL = 64
 """Rows whose normals a thread makes at a time."""
-
-ARGUMENT, FUNCTION = "new_ratings", "fold_in"
-"""Named in errors."""
-
-OTHER = {"user": "item", "item": "user"}
-
-
-class Known(NamedTuple):
-    """Ratings that the rows folded in had before: compressed rows, and values in their order."""
-
-    side: Side
-    values: np.ndarray
-
-
-class Folding(NamedTuple):
-    """Whom to fold in, and given which ratings.
-
-    Attributes
-    ----------
-    side : {"user", "item"}
-        Which side the rows are of.
-    ratings : Ratings
-        All ratings of these rows, old and new, among all ids of the other side.
-    before : Known
-        Those that had been fitted, of rows that are known.
-    """
-
-    side: str
-    ratings: Ratings
-    before: Known
-
-
-def plan(new_ratings: object, known: Ratings, side: str | None) -> Folding:
-    """Find out which rows are to be folded in, and collect what they have rated.
-
-    Raises
-    ------
-    ValueError
-        If a rating's user and item are both unknown, if users and items are unknown, or if `side`
-        says otherwise than the ratings.
-    """
-    new = Ratings.coerce(new_ratings, ARGUMENT, FUNCTION, known.columns)
-    codes = {
-        one: lookup_ids(ids_of(new, one).to_numpy(), ids_of(known, one), one, ARGUMENT, FUNCTION)
-        for one in ("user", "item")
-    }
-    side = _choose_side(new, codes, side)
-    own = ids_of(new, side)
-    rows, partners = (new.users, new.items) if side == "user" else (new.items, new.users)
-    partners = codes[OTHER[side]][partners]
-    compressed, values = compressed_rows(known, side)
-    before = _some_rows(compressed, values, codes[side])
-    n_before = np.diff(before.side.indptr)
-    # The new ratings come last, and so replace old ones of the same cells.
-    rows = np.concatenate([np.repeat(np.arange(len(own)), n_before), rows])
-    partners = np.concatenate([before.side.partners, partners]).astype(np.int32)
-    values = np.concatenate([before.values, new.values])
-    rows = rows.astype(np.int32)
-    if side == "user":
-        ratings = known.with_ids(own, known.item_ids, rows, partners, values)
-    else:
-        ratings = known.with_ids(known.user_ids, own, partners, rows, values)
-    return Folding(side, ratings, before)
-
-
-def ids_of(ratings: Ratings, side: str) -> pd.Index[Any]:
-    """Ids of one side."""
-    return ratings.user_ids if side == "user" else ratings.item_ids
-
-
-def compressed_rows(ratings: Ratings, side: str) -> tuple[Side, np.ndarray]:
-    """One side's compressed rows, and the ratings in their order."""
-    if side == "user":
-        return ratings.by_user, ratings.values
-    return ratings.by_item, ratings.in_item_order(ratings.values)
-
-
-def _choose_side(new: Ratings, codes: dict[str, np.ndarray], side: str | None) -> str:
-    unknown = {one: np.flatnonzero(found < 0) for one, found in codes.items()}
-    if side is None:
-        side = "item" if len(unknown["item"]) and not len(unknown["user"]) else "user"
-    other = OTHER[side]
-    if not len(unknown[other]):
-        return side
-    neither = (codes["user"][new.users] < 0) & (codes["item"][new.items] < 0)
-    if neither.any():
-        at = int(np.flatnonzero(neither)[0])
-        cell = new.user_ids.tolist()[new.users[at]], new.item_ids.tolist()[new.items[at]]
-        got = Described(f"user {cell[0]!r} and item {cell[1]!r}, which are both unknown")
-    else:
-        strangers = [repr(one) for one in ids_of(new, other)[unknown[other][:3]].tolist()]
-        more = f" and {len(unknown[other]) - 3} more" if len(unknown[other]) > 3 else ""
-        got = Described(f"the unknown {other}s {', '.join(strangers)}{more}")
-    must = (
-        f"ratings of known {other}s, where {side}s are folded in (fold in one side after the "
-        f"other: the {side}s by their ratings of known {other}s, and then the new {other}s into "
-        "the posterior that this gives)"
-    )
-    fail(ARGUMENT, FUNCTION, must, got)
-
-
-def _some_rows(compressed: Side, values: np.ndarray, codes: np.ndarray) -> Known:
-    # The rows of these codes one after the other; that of an unknown one, -1, is empty.
-    starts = np.where(codes < 0, 0, compressed.indptr[codes])
-    lengths = np.where(codes < 0, 0, compressed.indptr[codes + 1] - starts)
-    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], lengths)
-    return Known(Side(indptr, compressed.partners[entries]), values[entries])
 
 
 def fold(
@@ -187,7 +78,9 @@ def fold(
     )
     shape = kept.sizes["chain"], kept.sizes["draw"], len(own)
     names = [f"{side}_factors"] + [f"{side}_bias"] * has_bias
-    new = {names[0]: (("chain", "draw", side, "factor"), factors.reshape(*shape, -1))}
+    new: dict[str, Any] = {
+        names[0]: (("chain", "draw", side, "factor"), factors.reshape(*shape, -1))
+    }
     if has_bias:
         new[names[1]] = (("chain", "draw", side), bias.reshape(shape))
     rows = kept.drop_vars([*names, side]).assign(new).assign_coords({side: own.to_numpy()})
@@ -253,7 +146,9 @@ def draw_rows(
     streams, words = Streams.of_chain(seed, 0), [_place(side, one) for one in ids]
     at_once = min(reader.n_draws, DRAWS_AT_ONCE)
     size = max(1, NORMALS_BYTES // (dtype.itemsize * d * at_once))
-    parts = [(rows, _part(compressed, targets, rows, d, len(codes))) for rows in chunks(n_rows, size)]
+    parts = [
+        (rows, _part(compressed, targets, rows, d, len(codes))) for rows in chunks(n_rows, size)
+    ]
     nobody = codes[:0]
     asked = (nobody, codes) if side == "user" else (codes, nobody)
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(max(1, cores - 1)) as pool:
@@ -277,9 +172,7 @@ def _place(side: str, one: Any) -> tuple[int, int]:
     return number >> 33, number & 0xFFFFFFFF
 
 
-def _part(
-    compressed: Side, targets: np.ndarray, rows: slice, d: int, n_partners: int
-) -> SideData:
+def _part(compressed: Side, targets: np.ndarray, rows: slice, d: int, n_partners: int) -> SideData:
     indptr = compressed.indptr[rows.start : rows.stop + 1]
     own = slice(int(indptr[0]), int(indptr[-1]))
     side = Side(indptr - own.start, compressed.partners[own])
@@ -368,8 +261,8 @@ def _draw_part(
         failed = update.block(range(n_rows), z, out)
         if failed >= 0:
             raise np.linalg.LinAlgError(
-                f"the precision of row {task.ids.tolist()[failed]!r} is lost to rounding: its ratings, the "
-                "prior or the noise are too extreme"
+                f"The precision of row {task.ids.tolist()[failed]!r} is lost to rounding: its "
+                "ratings, the prior or the noise are too extreme."
             )
         if not np.isfinite(out).all():
             raise FloatingPointError("A draw is not finite: a new rating is too extreme.")
