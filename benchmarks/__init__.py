@@ -24,6 +24,7 @@ SCRIPTS = (
     "small",
     "kernels",
     "predicting",
+    "fold_in",
     "startup",
     "prior",
     "agreement",

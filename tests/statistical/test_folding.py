@@ -254,8 +254,9 @@ def test_a_row_folded_in_is_near_that_of_a_refit():
     """A small table, in which one user's 18 ratings matter to all items.
 
     How far the expected ratings of that user are from those of a fit that has seen them, in its sds
-    (root mean square over items): 0.19 to 0.21 for eight pairs of seeds, so that 0.3 is beyond
-    10^-5. Weighted draws are nearer; benchmarks/fold_in.py has runs that are long enough to tell.
+    (root mean square over items): 0.205 with an sd of 0.016 over twelve pairs of seeds, so that 0.3
+    is beyond 10^-5; of a user without ratings 1.25. Weighted draws are nearer, as runs show that
+    are long enough to tell (benchmarks/fold_in.py).
     """
     ratings = bayesmf.simulate(30, 20, 240, n_factors=1, random_seed=21).ratings
     table = ratings.to_frame()
@@ -275,7 +276,7 @@ def test_a_row_folded_in_is_near_that_of_a_refit():
     )
     assert apart < 0.3
     assert without > 1.0
-    np.testing.assert_allclose(mine["sd"], theirs["sd"], rtol=0.3)
+    np.testing.assert_allclose(mine["sd"], theirs["sd"], rtol=0.4)
 
 
 def test_plan_keeps_every_old_rating_of_known_rows(posterior):
