@@ -61,6 +61,9 @@ MOST_WORSE = 0.5
 NEW = 1_000_000
 """Added to the ids of users, so that they are new."""
 
+BY_COUNT = {"up to 20": (1, 20), "21 to 50": (21, 50), "51 to 100": (51, 100), "more": (101, 10**9)}
+"""Ratings folded in, by which it is counted how often a refit is asked for."""
+
 FIRST_USERS = {"ten children's films": "Children's", "ten dramas": "Drama"}
 
 ORDERS: dict[str, Callable[[Posterior, int, int], pd.DataFrame]] = {
@@ -163,13 +166,18 @@ def _accuracy(
         "few": rest.fold_in(task.known, draws=settings["fold_draws"], random_seed=seed),
         "all": rest.fold_in(task.known, random_seed=seed),
     }
+    # Users whom the refit knows, with ratings that it has seen: nothing may be lost.
+    again = refit.fold_in(task.known, random_seed=seed)
     found = {
         name: _scores(post, task.test)
-        for name, post in {"refit": refit, **folded, "nothing": rest}.items()
+        for name, post in {"refit": refit, "itself": again, **folded, "nothing": rest}.items()
     }
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # of rows to refit
         for name, post in folded.items():
             weights = post.fold_weights
+            for label, (least, most) in BY_COUNT.items():
+                bad = weights["refit"][weights["n_ratings"].between(least, most)]
+                found[name][label] = float(bad.mean())
             found[name]["refit_share"] = float(weights["refit"].mean())
             found[name]["ess"] = float(weights["ess"].median()) / (
                 post.data["factors"].sizes["chain"] * post.data["factors"].sizes["draw"]
@@ -354,9 +362,29 @@ def text(numbers: Numbers, settings: Settings) -> str:
             with all their ratings. Half of these are folded into a fit of the other users, or are
             among the ratings of a full refit; the other half is predicted. K={fit["n_factors"]},
             {fit["chains"]} chains of {fit["tune"]:,} + {fit["draws"]:,} draws; median of
-            {len(settings["seeds"])} seeds, which split anew (range)."""
+            {len(settings["seeds"])} seeds, which split anew (range). Folded into the refit, which
+            has seen the ratings, users come out as they are there: what is lost otherwise is what
+            the films' rows would have learned from all the users held out."""
         ),
         _accuracy_table(numbers, settings),
+        prose(
+            """Share of the users for whom `fold_weights` asks for a refit, by how many ratings were
+            folded in. Many ratings are more than reweighted draws could answer for, whether or not
+            predictions are worse without the answer."""
+        ),
+        table(
+            ["", *BY_COUNT],
+            [
+                [
+                    name,
+                    *(f"{median(numbers['accuracy'][model][label]):.0%}" for label in BY_COUNT),
+                ]
+                for model, name in (
+                    ("few", f"{settings['fold_draws']} draws"),
+                    ("all", "all draws"),
+                )
+            ],
+        ),
         prose(
             f"""What ratings add: mean width of 90% intervals of the expected rating (without
             noise), by how many of their ratings {numbers["widths"]["users"]} of the users held out
@@ -376,6 +404,7 @@ def text(numbers: Numbers, settings: Settings) -> str:
 def _accuracy_table(numbers: Numbers, settings: Settings) -> str:
     names = {
         "refit": "full refit",
+        "itself": "folded into that refit, without news",
         "few": f"folded in, {settings['fold_draws']} draws",
         "all": "folded in, all draws",
         "nothing": "unknown: the prior predictive",

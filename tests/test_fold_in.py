@@ -269,6 +269,8 @@ def test_one_side_after_the_other(folded):
     assert found.ratings.user_ids.tolist() == [5, 900, 901]
     assert found.predict([(900, 70)])["mean"][0] > found.data["constant_data"]["center"]
     assert len(found.fold_weights) == 1
+    assert len(found.similar_items(70, n=100)) == folded.ratings.n_items
+    assert found.similar_users(900).equals(folded.similar_users(900))
     known = new.assign(item=8)
     with pytest.raises(ValueError, match="new items, since users were folded in.*Got item 8"):
         folded.fold_in(known, side="item")

@@ -78,7 +78,7 @@ class FoldedPosterior(Posterior):
         DataFrame
             By id: `n_ratings`, `pareto_k` of the weights, `ess` (draws of equal weight that would
             be worth as much) and `refit`: whether k-hat is above min(1 - 1 / log10(draws), 0.7), so
-            that a fit with these ratings would have noticeably other rows on the other side.
+            that these draws, however weighted, cannot stand for those of a fit to all ratings.
 
         Raises
         ------
@@ -99,8 +99,8 @@ class FoldedPosterior(Posterior):
         if len(bad):
             warnings.warn(
                 f"{len(bad):,} of {len(found):,} rows that were folded in, such as "
-                f"{self.side} {bad.tolist()[0]!r}, have ratings that the draws do not foretell "
-                "(k-hat): with a refit the other side would change.",
+                f"{self.side} {bad.tolist()[0]!r}, have a k-hat above the limit: their ratings say "
+                "more of the other side than these draws can answer for without a refit.",
                 stacklevel=3,
             )
         return found
@@ -172,8 +172,11 @@ class FoldedPosterior(Posterior):
         ids, codes = self._codes([one], side, side, function)
         if codes[0] < 0:
             fail(side, function, f"one of the {side}s that were folded in", ids[0])
-        known = ids_of(self.parent.ratings, side)
-        cosines = np.concatenate(list(_cosines(self, self.parent, int(codes[0]))))
+        fitted: Posterior = self.parent
+        while isinstance(fitted, FoldedPosterior) and fitted.parent is not None:
+            fitted = fitted.parent  # one side was folded in after the other
+        known = ids_of(fitted.ratings, side)
+        cosines = np.concatenate(list(_cosines(self, fitted, int(codes[0]))))
         scores = cosines.mean(axis=0)
         itself = known.get_indexer(pd.Index(ids[:1]))[0]
         if itself >= 0:
@@ -284,18 +287,18 @@ def fold_into(
     )  # fmt: skip
 
 
-def _cosines(folded: FoldedPosterior, parent: Posterior, code: int) -> Iterator[np.ndarray]:
-    # Of a folded row with all of the parent's rows, (n_draws, n_rows) a block of draws.
+def _cosines(folded: FoldedPosterior, fitted: Posterior, code: int) -> Iterator[np.ndarray]:
+    # Of a folded row with all that were fitted, (n_draws, n_rows) a block of draws.
     own = folded.data["factors"].to_dataset()
     n_chains, kept = own.sizes["chain"], own.sizes["draw"]
     some = np.linspace(0, kept - 1, max(1, min(kept, ranking.MAX_DRAWS // n_chains)))
     own = own.isel(draw=some.round().astype(int))
-    theirs = parent.data["factors"].to_dataset().sel(chain=own["chain"], draw=own["draw"])
+    theirs = fitted.data["factors"].to_dataset().sel(chain=own["chain"], draw=own["draw"])
     rows = own[f"{folded.side}_factors"].isel({folded.side: code}).to_numpy()
     rows = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
-    constant = parent.data["constant_data"].to_dataset()
+    constant = fitted.data["constant_data"].to_dataset()
     reader = KeptDraws(xr.DataTree.from_dict({"factors": theirs, "constant_data": constant}))
-    everyone = np.arange(parent.ratings.n_users), np.arange(parent.ratings.n_items)
+    everyone = np.arange(fitted.ratings.n_users), np.arange(fitted.ratings.n_items)
     for block in reader.blocks(*everyone):
         factors = block.user_factors, block.item_factors
         own_raw, other_raw = factors if folded.side == "user" else factors[::-1]
