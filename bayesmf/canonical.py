@@ -108,3 +108,19 @@ def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
     left, _, right = np.linalg.svd(matrix)
     rotation: np.ndarray = left @ right
     return rotation
+
+
+def canonical_row(
+    row: np.ndarray, own_factors: np.ndarray, other_factors: np.ndarray, other: np.ndarray
+) -> np.ndarray:
+    """One more row (K,) of a side, in the canonical coordinates of a draw that it has no part in.
+
+    The draw is given by the factors of its own side and of the other side, whose canonical form is
+    `other`.
+    """
+    # A centred row's products with the other side are the same in both forms, and the columns of
+    # the canonical other side are orthogonal.
+    left, right = row - own_factors.mean(axis=0), other_factors - other_factors.mean(axis=0)
+    lengths = np.square(other).sum(axis=0)
+    turned: np.ndarray = left @ (right.T @ other) / np.where(lengths > 0, lengths, 1.0)
+    return turned

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bayesmf.model import BPMF
     from bayesmf.predictive import Mixture
     from bayesmf.ratings import Pairs, Ratings
+    from bayesmf.results.folded import FoldedPosterior
     from bayesmf.scoring import Source
 
 
@@ -115,6 +116,81 @@ class Posterior(Judging, Acting):
         ['user', 'item', 'mean', 'sd']
         """
         return self._predict(pairs, prob, kind, clip, round_to)
+
+    def fold_in(
+        self,
+        new_ratings: object,
+        *,
+        side: str | None = None,
+        draws: int | None = None,
+        random_seed: int | None = None,
+        memory_budget: str | int = "512MB",
+    ) -> FoldedPosterior:
+        """Fold in new users or items, or new ratings of known ones, without a new fit.
+
+        In each kept draw the row of a user (or item) is drawn from its exact conditional given the
+        other side's rows, the noise and the prior of its side: a new one's from its new ratings, a
+        known one's from all its ratings, where a new rating of a known cell replaces the old.
+
+        Parameters
+        ----------
+        new_ratings : DataFrame, Ratings, or what `Ratings` takes
+            Ratings by new users of known items, or the other way round. A rating whose user and
+            item are both unknown is an error: fold in one side after the other.
+        side : {"user", "item"}, optional
+            Whose rows are drawn. By default the users', where all items are known, else the items'.
+        draws : int, optional
+            Use at most so many of the kept draws, the same number of each chain, evenly spaced; by
+            default all. 200 are enough for means and intervals.
+        random_seed : int, optional
+            Non-negative. The same seed gives a row the same numbers with any number of threads, and
+            whoever is folded in with it: its random numbers belong to its id.
+        memory_budget : str or int, default "512MB"
+            Memory for the draws of the rows; fewer draws are used where they do not fit.
+
+        Returns
+        -------
+        FoldedPosterior
+            A `Posterior` of these rows alone, beside all rows of the other side: it predicts,
+            recommends and is compared, and can be pickled. `fold_weights` tells by row whether a
+            refit is due.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong arguments or tables, and for ratings of unknown partners, before work starts.
+        numpy.linalg.LinAlgError, FloatingPointError
+            If a rating is so extreme that digits or draws are lost.
+
+        Notes
+        -----
+        Folding in is exact given the kept draws, and these have not heard of the new ratings: rows
+        of the other side, the noise and the hyperparameters stay as they were fitted. Importance
+        weights would put that right, row by row, but every row would then have draws of its own,
+        few of them where it matters: predictions are unweighted, and `fold_weights` says how far
+        that can be trusted. The conditional is eqs. 11-13 of Salakhutdinov & Mnih (2008), ICML.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         progressbar=False)
+        >>> new = (["ann", "ann"], [3, 7], [5.0, 4.0])
+        >>> post.fold_in(new)
+        Traceback (most recent call last):
+        ...
+        TypeError: The 'new_ratings' argument of fold_in must be given 'user' ids that are int, ...
+        >>> folded = post.fold_in(([900, 900], [3, 7], [5.0, 4.0]), draws=100, random_seed=1)
+        >>> folded.recommend(900, n=3)["rank"].tolist()
+        [1, 2, 3]
+        """
+        from bayesmf.results.folded import fold_into  # noqa: PLC0415 - it is a `Posterior`
+
+        return fold_into(
+            self, new_ratings, side=side, draws=draws, random_seed=random_seed,
+            memory_budget=memory_budget,
+        )  # fmt: skip
 
     def cell_means(self, pairs: Pairs) -> np.ndarray:
         """Posterior means of cells given by code, from all kept draws."""
