@@ -16,6 +16,7 @@ from bayesmf.evaluation import TRUSTED_K
 from bayesmf.predictive import FactorDraws, predict
 from bayesmf.results.acting import Acting
 from bayesmf.results.judging import Judging
+from bayesmf.results.updating import Updating
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Posterior(Judging, Acting):
+class Posterior(Judging, Acting, Updating):
     """Draws from the posterior of a matrix factorization, and what follows from them.
 
     Attributes
