@@ -97,3 +97,30 @@ def canonical_factors(
     signs = np.sign(items[np.abs(items).argmax(axis=0), np.arange(rank)])
     signs[signs == 0] = 1.0
     return users * signs, items * signs
+
+
+def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
+    """Orthogonal matrix (K, K) for which the trace of R' matrix is largest.
+
+    Of `draw.T @ reference` it is the turn that brings a draw nearest to a reference (Schoenemann
+    1966, Psychometrika 31(1)).
+    """
+    left, _, right = np.linalg.svd(matrix)
+    rotation: np.ndarray = left @ right
+    return rotation
+
+
+def canonical_row(
+    row: np.ndarray, own_factors: np.ndarray, other_factors: np.ndarray, other: np.ndarray
+) -> np.ndarray:
+    """One more row (K,) of a side, in the canonical coordinates of a draw that it has no part in.
+
+    The draw is given by the factors of its own side and of the other side, whose canonical form is
+    `other`.
+    """
+    # A centred row's products with the other side are the same in both forms, and the columns of
+    # the canonical other side are orthogonal.
+    left, right = row - own_factors.mean(axis=0), other_factors - other_factors.mean(axis=0)
+    lengths = np.square(other).sum(axis=0)
+    turned: np.ndarray = left @ (right.T @ other) / np.where(lengths > 0, lengths, 1.0)
+    return turned

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bayesmf.canonical import canonical_factors
+from bayesmf.canonical import canonical_factors, nearest_rotation
 from bayesmf.indexing import chunks
 from bayesmf.scoring import scores, users_at_once
 
@@ -136,8 +136,7 @@ def loadings(source: Source, n_users: int, n_items: int) -> np.ndarray:
     reference = np.vstack(pairs[-1])
     turned = []
     for users, items in pairs:
-        left, _, right = np.linalg.svd(np.vstack([users, items]).T @ reference)
-        turned.append(items @ (left @ right))
+        turned.append(items @ nearest_rotation(np.vstack([users, items]).T @ reference))
     return np.array(turned)
 
 

@@ -115,13 +115,16 @@ class Ratings:
         function: str,
         *,
         names: dict[str, str | None] | None = None,
+        prefer: dict[str, str] | None = None,
         duplicates: str = "error",
     ) -> None:
         check_choice(duplicates, "duplicates", function, ("error", "mean", "last"))
         if isinstance(table, Ratings):
             self._share(table)
             return
-        user, item, rating, times, found = read_columns(table, argument, function, names=names)
+        user, item, rating, times, found = read_columns(
+            table, argument, function, names=names, prefer=prefer
+        )
         if len(user) == 0:
             fail(argument, function, "a table with at least one rating", Described("no rows"))
         if len(user) > MOST_ROWS:
@@ -194,13 +197,70 @@ class Ratings:
         self._set(self.users[keep], self.items[keep], values, times)
 
     @classmethod
-    def coerce(cls, table: object, argument: str, function: str) -> Ratings:
-        """Return `table` if it is a `Ratings`, else build one; errors name the caller."""
+    def coerce(
+        cls, table: object, argument: str, function: str, prefer: dict[str, str] | None = None
+    ) -> Ratings:
+        """Return `table` if it is a `Ratings`, else build one; errors name the caller.
+
+        Columns named in `prefer`, by role, win over the usual names if they are there.
+        """
         if isinstance(table, Ratings):
             return table
         ratings = cls.__new__(cls)
-        ratings._build(table, argument, function)  # noqa: SLF001 - a constructor
+        ratings._build(table, argument, function, prefer=prefer)  # noqa: SLF001 - a constructor
         return ratings
+
+    @classmethod
+    def from_codes(
+        cls,
+        users: np.ndarray,
+        items: np.ndarray,
+        values: np.ndarray,
+        user_ids: pd.Index[Any],
+        item_ids: pd.Index[Any],
+        *,
+        columns: dict[str, str],
+        timestamps: np.ndarray | None = None,
+        note: str = "",
+    ) -> Self:
+        """Put together what an earlier `Ratings` was made of, in canonical order.
+
+        Raises
+        ------
+        ValueError
+            If the codes are not those of the ids, or not in canonical order.
+        """
+        if not strictly_ordered(users, items):
+            raise ValueError("its ratings do not stand by user, then item")
+        for side, codes, ids in (("user", users, user_ids), ("item", items, item_ids)):
+            if len(codes) == 0 or codes.min() < 0 or codes.max() >= len(ids) or not ids.is_unique:
+                raise ValueError(f"its {side} codes do not belong to its {side} ids")
+        ratings = cls.__new__(cls)
+        ratings.columns, ratings.note = dict(columns), note
+        ratings.user_ids, ratings.item_ids = user_ids, item_ids
+        ratings._set(users, items, values, timestamps)  # noqa: SLF001 - a constructor
+        return ratings
+
+    def with_ids(
+        self,
+        user_ids: pd.Index[Any],
+        item_ids: pd.Index[Any],
+        users: np.ndarray,
+        items: np.ndarray,
+        values: np.ndarray,
+    ) -> Self:
+        """Other ratings under these column names: any ids, some of them perhaps without a rating.
+
+        Codes are into `user_ids` and `item_ids`, sorted; of equal cells the last counts.
+        """
+        other = type(self).__new__(type(self))
+        other.columns, other.note = dict(self.columns), ""
+        other.user_ids, other.item_ids = user_ids, item_ids
+        users, items, order = sort_cells(users, items, len(user_ids), len(item_ids))
+        other._set(users, items, values[order], None)  # noqa: SLF001 - a constructor
+        if not strictly_ordered(users, items):
+            other._resolve_duplicates("last", "", "")  # noqa: SLF001
+        return other
 
     def take(self, rows: np.ndarray, note: str = "") -> Self:
         """Those ratings of the canonical order, as a new `Ratings` with only the ids that occur."""

@@ -28,6 +28,7 @@ SCRIPTS = (
     "cold_start",
     "bandit",
     "questions",
+    "fold_in",
     "startup",
     "prior",
     "agreement",

@@ -169,6 +169,33 @@ def test_similar_and_top(fit, table):
     assert top["loading"].iloc[3:].is_monotonic_increasing
 
 
+@pytest.mark.filterwarnings("ignore:.*rows that were folded in")  # forty draws foretell little
+def test_folds_in(fit, table, name):
+    result = fit(table)
+    if not name.startswith("bpmf"):
+        assert not hasattr(result, "fold_in")
+        return
+    users = pd.DataFrame({"user": [900, 900, 3], "item": [1, 2, 2], "rating": [5.0, 4.0, 1.0]})
+    cells = pd.DataFrame({"user": [900, 3, 900, 999], "item": [2, 999, 1, 999]})
+    flip = {"user": "item", "item": "user"}
+    for side, new, asked in (
+        ("user", users, cells),
+        ("item", users.rename(columns=flip), cells.rename(columns=flip)),
+    ):
+        folded = result.fold_in(new, side=side, random_seed=1)
+        found = numbers(folded, asked)
+        assert np.isfinite(found).all()
+        np.testing.assert_array_equal(numbers(pickle.loads(pickle.dumps(folded)), asked), found)
+        assert len(folded.fold_weights) == 2
+        assert folded.recommend([3, 4], n=3)["rank"].max() <= 3
+        if result.n_factors:
+            assert len(folded.similar_users(3, n=4)) == len(folded.similar_items(3, n=4)) == 4
+            assert len(folded.top_items(0, n=3)) == 6
+        test = table[table[flip[side]] > 3][:20].assign(**{side: 900})
+        entered = bayesmf.compare({"folded": folded}, test, clip=True)
+        assert np.isfinite(entered.table["RMSE"]).all()
+
+
 def test_represents_itself(fit, table):
     result = fit(table)
     assert "seed 7" in result.protocol()

@@ -240,3 +240,44 @@ def test_wrong_arguments_are_named(fitted, call, message):
     models, comparison, _ = fitted
     with pytest.raises(ValueError, match=message):
         call(comparison, models["BPMF"].ratings)
+
+
+def test_fold_in_shows_what_is_predicted_as_ratings_arrive(fitted):
+    post = fitted[0]["BPMF"]
+    own = post.ratings.to_frame().groupby("user").get_group(3)
+    assert len(own) > 5
+    new = own.assign(user=900)
+    items = [item for item in post.ratings.item_ids if item not in set(own["item"])][:2]
+    counts, titles = [0, 1, 5, 10_000], {items[0]: "first"}
+    ax = plots.plot_fold_in(post, new, items, counts=counts, titles=titles, prob=0.8, random_seed=4)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "5"]
+    drawn = lines(ax)
+    cells = [(900, item) for item in items]
+    widths = []
+    for k, step in enumerate([0, 1, 5]):
+        asked = post.fold_in(new[:step], draws=200, random_seed=4) if step else post
+        expected = asked.predict(cells, prob=0.8, kind="latent")
+        for name, mean in zip(["first", str(items[1])], expected["mean"], strict=True):
+            assert drawn[name].get_ydata()[k] == mean
+        widths.append((expected["upper"] - expected["lower"]).mean())
+    assert f"{widths[0]:.2f} wide at first, {widths[-1]:.2f} in the end" in ax.get_title(loc="left")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"items": []}, "'items'.*one to 4 items. Got 0"),
+        ({"items": [777]}, "'items'.*items of the training ratings. Got 777"),
+        ({"counts": [-1]}, "'counts'.*non-negative"),
+        ({"counts": [999]}, "'counts'.*counts up to"),
+        ({"users": 3}, "'new_ratings'.*unknown user, where counts have 0. Got 3"),
+        ({"users": range}, "'new_ratings'.*ratings of one user. Got"),
+    ],
+)
+def test_wrong_arguments_of_fold_in_are_named(fitted, change, message):
+    post = fitted[0]["BPMF"]
+    own = post.ratings.to_frame().groupby("user").get_group(3)
+    users = change.pop("users", 900)
+    new = own.assign(user=range(900, 900 + len(own)) if users is range else users)
+    with pytest.raises(ValueError, match=f"{message}"):
+        plots.plot_fold_in(post, new, **({"items": [1]} | change))

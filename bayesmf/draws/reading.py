@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bayesmf.indexing import evenly
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -76,28 +78,39 @@ class KeptDraws:
     noise_sd : ndarray, shape (n_draws,)
     in_memory : bool
         Whether all rows are in memory, and `blocks` gives one block.
+
+    Raises
+    ------
+    ValueError
+        If no factors were kept.
     """
 
     def __init__(
         self, tree: xr.DataTree, limit: int | None = None, *, only: int | None = None
     ) -> None:
+        if "factors" not in tree:
+            raise ValueError(
+                "This posterior keeps no draws of factors (keep=0): it knows the cells that it "
+                "has tracked, and no others."
+            )
         group = self._group = tree["factors"].to_dataset()
         self._chains, self._kept = group.sizes["chain"], group.sizes["draw"]
         self.center = float(tree["constant_data"]["center"])
         self.has_bias = "user_bias" in group
         self.n_factors = group.sizes["factor"]
-        lies_in = group["user_factors"].encoding.get("preferred_chunks", {}).get("draw")
-        size = group["user_factors"].nbytes + group["item_factors"].nbytes
-        self.in_memory = only is None and (lies_in is None or size <= IN_MEMORY)
+        lies_in = draws_together(group)
+        self.in_memory = only is None and (lies_in is None or fits_in_memory(group))
         if limit is not None and limit >= self._chains * self._kept:
             limit = None
         if self.in_memory:
-            self._picked = slice(None) if limit is None else self._evenly(limit)
+            self._picked = (
+                slice(None) if limit is None else evenly(self._chains * self._kept, limit)
+            )
             self._arrays = [self._flat(name) for name in ROWS]
             self.n_draws = len(self._arrays[0])
         else:
             if only is None:
-                self._segments = self._cut(min(int(lies_in), DRAWS_PER_READ), limit)
+                self._segments = self._cut(min(lies_in or 1, DRAWS_PER_READ), limit)
             else:
                 chain, draw = divmod(only, self._kept)
                 self._segments = [Segment(chain, slice(draw, draw + 1), slice(0, 1))]
@@ -109,9 +122,6 @@ class KeptDraws:
             )
             self.n_draws = len(self._picked)
         self.noise_sd = 1 / np.sqrt(self._flat("alpha"))
-
-    def _evenly(self, limit: int) -> np.ndarray:
-        return np.linspace(0, self._chains * self._kept - 1, limit).round().astype(int)
 
     def _flat(self, name: str) -> np.ndarray:
         if name not in self._group:  # a model without biases
@@ -167,6 +177,41 @@ class KeptDraws:
                 for own_rows, name in zip((user_rows, item_rows) * 2, ROWS, strict=True)
             )
             yield Block(segment.at, u, v, b, c, user_at, item_at)
+
+
+def draws_together(group: xr.Dataset) -> int | None:
+    """How many draws lie together in the store that a side's factors are in; None in memory."""
+    # Of rows that were folded in one side is in memory, and the other where it was.
+    found = (
+        group[name].encoding.get("preferred_chunks", {}).get("draw")
+        for name in ("user_factors", "item_factors")
+    )
+    return next((int(one) for one in found if one is not None), None)
+
+
+def spread(group: xr.Dataset, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Chains, and the same draws of each, that come to at most `limit`: evenly spaced.
+
+    Of a store that does not fit into memory these are runs of draws that lie together, since they
+    are read together; the runs are evenly spaced.
+    """
+    n_chains, kept = group.sizes["chain"], group.sizes["draw"]
+    of_chain = min(kept, max(1, limit // n_chains))
+    chains = np.linspace(0, n_chains - 1, min(limit, n_chains)).round().astype(int)
+    together = draws_together(group) or 1
+    if together == 1 or fits_in_memory(group):
+        return chains, np.linspace(0, kept - 1, of_chain).round().astype(int)
+    n_all = -(-kept // together)
+    n_runs = min(-(-of_chain // together), n_all)
+    most = -(-of_chain // n_runs)
+    starts = np.floor((np.arange(n_runs) + 0.5) * n_all / n_runs).astype(int) * together
+    draws = np.concatenate([np.arange(a, min(a + most, kept)) for a in starts])
+    return chains, draws[:of_chain]
+
+
+def fits_in_memory(group: xr.Dataset) -> bool:
+    """Whether the rows of both sides are read at once and kept."""
+    return int(group["user_factors"].nbytes + group["item_factors"].nbytes) <= IN_MEMORY
 
 
 def _run(codes: np.ndarray) -> slice | np.ndarray:

@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     ITEM_SHIFT = 7
     USER_SCALE = 8
     ITEM_SCALE = 9
+    FOLD_IN = 10
 
 
 class _Unseeded(ISeedSequence):

@@ -25,6 +25,7 @@
     plots.plot_shrinkage(posterior)
     plots.plot_ranks(choice)
     plots.plot_khat(loo)
+    plots.plot_fold_in(posterior, new_ratings, items)
 
 Colours are those of Okabe & Ito (2008), told apart with any kind of colour vision; where they say
 which model is meant, line styles and markers say it too.
@@ -32,6 +33,7 @@ which model is meant, line styles and markers say it too.
 
 from __future__ import annotations
 
+from bayesmf.plots.arrivals import plot_fold_in
 from bayesmf.plots.calibration import coverage_curve, plot_calibration
 from bayesmf.plots.cells import plot_als_against_bpmf, plot_cell, plot_recommendations
 from bayesmf.plots.checks import plot_pit, plot_ratings_check, plot_residuals, plot_rows_check
@@ -53,6 +55,7 @@ __all__ = [
     "plot_error_by_count",
     "plot_ess_growth",
     "plot_factor_map",
+    "plot_fold_in",
     "plot_intervals",
     "plot_khat",
     "plot_loss",

@@ -9,12 +9,19 @@ import numpy as np
 import pandas as pd
 
 from bayesmf import ranking
+from bayesmf.checks import check_factors
+from bayesmf.draws.saving import check_target, save_tree
 from bayesmf.eligible import check_eligible
 from bayesmf.strategies import Strategy
 from bayesmf.tables import lookup_ids
 from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    import xarray as xr
+
     from bayesmf.eligible import Eligible
     from bayesmf.ratings import Ratings
     from bayesmf.scoring import Source
@@ -51,6 +58,50 @@ class Result(ABC):
         self, users: np.ndarray, items: np.ndarray, prob: float | None, kind: str
     ) -> dict[str, np.ndarray]:
         """Mean, and what else is known, of cells given by code; no interval without `prob`."""
+
+    @abstractmethod
+    def _tree(self) -> xr.DataTree:
+        """Everything that it holds, to be saved."""
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Save it whole, with its ratings; `bayesmf.load` opens it again.
+
+        Parameters
+        ----------
+        path : path
+            Ending in ``.zarr`` for a Zarr store, in ``.nc`` for netCDF; ArviZ and xarray read both.
+            What does not fit in memory is better off in a store. It appears under its name only
+            when it is complete.
+        overwrite : bool, default False
+            Whether what is there may be replaced.
+
+        Returns
+        -------
+        Path
+            Where it was saved.
+
+        Raises
+        ------
+        FileExistsError, FileNotFoundError
+            If the path is taken, or its folder does not exist.
+        ValueError, TypeError
+            For a path with another ending.
+
+        Examples
+        --------
+        >>> import bayesmf, tempfile
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> als = bayesmf.fit_als(ratings, n_factors=2, random_seed=1, progressbar=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = als.save(f"{folder}/als.nc")
+        ...     again = bayesmf.load(path)
+        >>> again
+        <PointEstimate of <Ratings: 900 ratings of 40 items by 60 users, ...
+        """
+        check_bool(overwrite, "overwrite", "save")
+        target = check_target(path, overwrite, "save")
+        save_tree(self._tree(), target)
+        return target
 
     def _predict(
         self,
@@ -99,7 +150,7 @@ class Result(ABC):
         check_bool(exclude_seen, "exclude_seen", function)
         prob, kind = check_interval(prob, kind, function)
         if strategy.name == "affinity":
-            self._needs_factors("recommend by affinity")
+            check_factors(self.n_factors, "recommend by affinity")
         ids, codes = self._codes(users, "user", "users", function)
         eligible = check_eligible(candidates, allowed, ids, self.ratings, function)
         known = codes >= 0
@@ -142,7 +193,7 @@ class Result(ABC):
 
     def _similar(self, one: object, side: str, n: int, prob: float) -> pd.DataFrame:
         function = f"similar_{side}s"
-        self._needs_factors(function)
+        check_factors(self.n_factors, function)
         n = check_integer(n, "n", function, minimum=1)
         prob = check_number(prob, "prob", function, above=0, below=1)
         ids, codes = self._codes([one], side, side, function)
@@ -243,7 +294,7 @@ class Result(ABC):
         >>> als.top_items(0, n=3)["end"].tolist()
         ['top', 'top', 'top', 'bottom', 'bottom', 'bottom']
         """
-        self._needs_factors("top_items")
+        check_factors(self.n_factors, "top_items")
         # Few rows span fewer directions than there are factors.
         rank = min(self.n_factors, self.ratings.n_users, self.ratings.n_items)
         check_integer(factor, "factor", "top_items", maximum=rank - 1)
@@ -262,11 +313,6 @@ class Result(ABC):
         if len(turned) > 1:
             columns["sd"] = turned.std(axis=0)[items]
         return pd.DataFrame(columns)
-
-    def _needs_factors(self, function: str) -> None:
-        if self.n_factors == 0:
-            message = f"{function} needs factors, but this model has n_factors=0 (biases only)."
-            raise ValueError(message)
 
     def _codes(
         self, ids: object, side: str, argument: str, function: str

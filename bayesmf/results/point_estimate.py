@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
+    import xarray as xr
 
     from bayesmf.ratings import Pairs, Ratings
     from bayesmf.scoring import Source
@@ -194,6 +195,11 @@ class PointEstimate(Result):
         return Estimate(
             self.user_factors, self.item_factors, self.user_bias, self.item_bias, self.center
         )
+
+    def _tree(self) -> xr.DataTree:
+        from bayesmf.results.point_tree import tree_of  # noqa: PLC0415 - it knows all estimates
+
+        return tree_of(self)
 
     def _scores_of_unknown(
         self, strategy: Strategy, items: np.ndarray, ids: list[Any]

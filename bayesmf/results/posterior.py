@@ -6,7 +6,11 @@ import html
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
 from bayesmf.diagnostics.identified import SCALARS
+from bayesmf.draws.opening import plain_ids
 from bayesmf.draws.reading import KeptDraws
 from bayesmf.evaluation import TRUSTED_K
 from bayesmf.predictive import FactorDraws, predict
@@ -16,13 +20,12 @@ from bayesmf.results.judging import Judging
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-    import pandas as pd
     import xarray as xr
 
     from bayesmf.model import BPMF
     from bayesmf.predictive import Mixture
     from bayesmf.ratings import Pairs, Ratings
+    from bayesmf.results.folded import FoldedPosterior
     from bayesmf.scoring import Source
 
 
@@ -114,6 +117,81 @@ class Posterior(Judging, Acting):
         """
         return self._predict(pairs, prob, kind, clip, round_to)
 
+    def fold_in(
+        self,
+        new_ratings: object,
+        *,
+        side: str | None = None,
+        draws: int | None = None,
+        random_seed: int | None = None,
+        memory_budget: str | int = "512MB",
+    ) -> FoldedPosterior:
+        """Fold in new users or items, or new ratings of known ones, without a new fit.
+
+        In each kept draw the row of a user (or item) is drawn from its exact conditional given the
+        other side's rows, the noise and the prior of its side: a new one's from its new ratings, a
+        known one's from all its ratings, where a new rating of a known cell replaces the old.
+
+        Parameters
+        ----------
+        new_ratings : DataFrame, Ratings, or what `Ratings` takes
+            Ratings by new users of known items, or the other way round. A rating whose user and
+            item are both unknown is an error: fold in one side after the other.
+        side : {"user", "item"}, optional
+            Whose rows are drawn. By default the users', where all items are known, else the items'.
+        draws : int, optional
+            Use at most so many of the kept draws, the same number of each chain, evenly spaced; by
+            default all. 200 are enough for means and intervals.
+        random_seed : int, optional
+            Non-negative. The same seed gives a row the same numbers with any number of threads, and
+            whoever is folded in with it: its random numbers belong to its id.
+        memory_budget : str or int, default "512MB"
+            Memory for the draws of the rows; fewer draws are used where they do not fit.
+
+        Returns
+        -------
+        FoldedPosterior
+            A `Posterior` of these rows alone, beside all rows of the other side: it predicts,
+            recommends and is compared, and can be pickled. `fold_weights` tells by row whether a
+            refit is due.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong arguments or tables, and for ratings of unknown partners, before work starts.
+        numpy.linalg.LinAlgError, FloatingPointError
+            If a rating is so extreme that digits or draws are lost.
+
+        Notes
+        -----
+        Folding in is exact given the kept draws, and these have not heard of the new ratings: rows
+        of the other side, the noise and the hyperparameters stay as they were fitted. Importance
+        weights would put that right, row by row, but every row would then have draws of its own,
+        few of them where it matters: predictions are unweighted, and `fold_weights` says how far
+        that can be trusted. The conditional is eqs. 11-13 of Salakhutdinov & Mnih (2008), ICML.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         progressbar=False)
+        >>> new = (["ann", "ann"], [3, 7], [5.0, 4.0])
+        >>> post.fold_in(new)
+        Traceback (most recent call last):
+        ...
+        TypeError: The 'new_ratings' argument of fold_in must be given 'user' ids that are int, ...
+        >>> folded = post.fold_in(([900, 900], [3, 7], [5.0, 4.0]), draws=100, random_seed=1)
+        >>> folded.recommend(900, n=3)["rank"].tolist()
+        [1, 2, 3]
+        """
+        from bayesmf.results.folded import fold_into  # noqa: PLC0415 - it is a `Posterior`
+
+        return fold_into(
+            self, new_ratings, side=side, draws=draws, random_seed=random_seed,
+            memory_budget=memory_budget,
+        )  # fmt: skip
+
     def cell_means(self, pairs: Pairs) -> np.ndarray:
         """Posterior means of cells given by code, from all kept draws."""
         users, items = pairs.users, pairs.items
@@ -137,11 +215,48 @@ class Posterior(Judging, Acting):
     def _source(self, limit: int | None = None) -> Source:
         return self._draws if limit is None else KeptDraws(self.data, limit)
 
+    def _tree(self) -> xr.DataTree:
+        return self.data
+
+    def tracked(self) -> pd.DataFrame:
+        """Means and sds of the cells that ``fit_bpmf(..., track=...)`` has followed.
+
+        Returns
+        -------
+        DataFrame
+            `user`, `item`, `mean`, `sd` of a new rating, and `sd_latent` of the expected rating,
+            from every draw of all chains.
+
+        Raises
+        ------
+        ValueError
+            If no cells were tracked.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         track=[(0, 1), (0, 2)], keep=0, progressbar=False)
+        >>> post.tracked().columns.tolist()
+        ['user', 'item', 'mean', 'sd', 'sd_latent']
+        """
+        if "tracked" not in self.data:
+            raise ValueError("No cells were tracked: give them to fit_bpmf(..., track=...).")
+        found = self.data["tracked"]
+        means = found["mean"].to_numpy()
+        # Chains of one length: the variance within them, and that of their means.
+        variance = found["variance"].to_numpy().mean(axis=0) + means.var(axis=0)
+        noise = float((1 / self.data["posterior"]["alpha"]).mean())
+        columns = {side: plain_ids(found[side].to_numpy()) for side in ("user", "item")}
+        columns |= {"mean": means.mean(axis=0), "sd": np.sqrt(variance + noise)}
+        return pd.DataFrame(columns | {"sd_latent": np.sqrt(variance)})
+
     def protocol(self) -> str:
         """Say in one line how it was fitted."""
         attributes = self.data.attrs
         sizes = self.data["posterior"].sizes
-        kept = self.data["factors"].sizes["draw"]
+        kept = self.data["factors"].sizes["draw"] if "factors" in self.data else 0
         interrupted = " (interrupted)" if attributes.get("interrupted") else ""
         drawn = f"{sizes['chain']} chains x ({attributes['tune']:,} tune + {sizes['draw']:,} draws)"
         engine = attributes["engine"]

@@ -307,7 +307,7 @@ def check_streams(package: str) -> None:
                     lowest, *upper = state["counter"].tolist()
                     assert lowest == 0
                     seen.add((*streams.key, *upper))
-    assert len(seen) == 9 * 4 * 10
+    assert len(seen) == 9 * 4 * 11
     assert {purpose.name: int(purpose) for purpose in module.Purpose} == {
         purpose.name: int(purpose) for purpose in Purpose
     }

@@ -1,0 +1,1 @@
+"""Rows folded into a fit: whom, given which ratings (`planning`), and their draws (`drawing`)."""

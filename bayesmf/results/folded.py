@@ -1,0 +1,315 @@
+"""`FoldedPosterior`: rows that were folded in, beside the other side's rows as they were."""
+
+from __future__ import annotations
+
+import html
+import time
+import warnings
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesmf import ranking
+from bayesmf.canonical import canonical_factors, canonical_row
+from bayesmf.checks import check_factors
+from bayesmf.diagnostics import fold_weights
+from bayesmf.draws.reading import KeptDraws
+from bayesmf.folding.drawing import fold
+from bayesmf.folding.planning import ARGUMENT, FUNCTION, Known, ids_of, plan
+from bayesmf.indexing import Side
+from bayesmf.results.posterior import Posterior
+from bayesmf.seeds import fresh_seed
+from bayesmf.validation import (
+    Described,
+    check_bytes,
+    check_choice,
+    check_integer,
+    check_number,
+    check_seed,
+    fail,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NOTHING = Known(Side(np.zeros(1, dtype=np.int64), np.empty(0, np.int32)), np.empty(0))
+"""What no rows had before."""
+
+
+@dataclass(eq=False, repr=False)
+class FoldedPosterior(Posterior):
+    """Rows folded into a posterior: it predicts, recommends and compares as any posterior does.
+
+    `ratings` are those of the folded rows, old and new, among all ids of the other side; `data` has
+    the chosen draws. What is said of a whole fit (`diagnose`, `summary`, `loo`, `report` ...) is
+    asked of the posterior that the rows were folded into.
+
+    Attributes
+    ----------
+    parent : Posterior or None
+        The posterior that the rows were folded into: where similar rows are looked for. It is
+        pickled too; set it to None for a small file.
+    side : {"user", "item"}
+        Which rows were folded in.
+    bounds : tuple of float
+        Smallest and largest rating of the parent and of the new ratings, for ``clip=True``.
+    """
+
+    parent: Posterior | None = None
+    side: str = "user"
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+    before: Known = field(default=_NOTHING)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: value for k, value in super().__getstate__().items() if k != "fold_weights"}
+
+    @cached_property
+    def fold_weights(self) -> pd.DataFrame:
+        """How much the new ratings of each row would say of the other side, were it to hear them.
+
+        Each draw is weighted by how well it foretells the row's new ratings, the row integrated
+        out. Rows are taken one by one.
+
+        Returns
+        -------
+        DataFrame
+            By id: `n_ratings`, `pareto_k` of the weights, `ess` (draws of equal weight that would
+            be worth as much) and `refit`: whether k-hat is above min(1 - 1 / log10(draws), 0.7), so
+            that these draws, however weighted, cannot stand for those of a fit to all ratings.
+
+        Raises
+        ------
+        ValueError
+            With fewer than 25 draws.
+        numpy.linalg.LinAlgError
+            If the evidence of a row is lost to rounding.
+
+        Warns
+        -----
+        UserWarning
+            If a row has `refit`.
+        """
+        found = fold_weights.fold_weights(
+            self.data, self.ratings, self.before, self.side, self.cores
+        )
+        bad = found.index[found["refit"]]
+        if len(bad):
+            warnings.warn(
+                f"{len(bad):,} of {len(found):,} rows that were folded in, such as "
+                f"{self.side} {bad.tolist()[0]!r}, have a k-hat above the limit: their ratings say "
+                "more of the other side than these draws can answer for without a refit.",
+                stacklevel=3,
+            )
+        return found
+
+    def fold_in(
+        self,
+        new_ratings: object,
+        *,
+        side: str | None = None,
+        draws: int | None = None,
+        random_seed: int | None = None,
+        memory_budget: str | int = "512MB",
+    ) -> FoldedPosterior:
+        """Fold in more: new ratings of these rows and of others, or new rows of the other side.
+
+        On the side of these rows everything goes to the parent, with the ratings that these rows
+        had when they were folded in: the result holds the rows of `new_ratings`. New rows of the
+        other side are drawn given these rows alone. The arguments are those of `Posterior.fold_in`.
+        """
+        planned = plan(new_ratings, self.ratings, side)
+        if planned.side == self.side:
+            if self.parent is None:
+                message = f"fold_in needs the parent, to which the {self.side}s are to be added."
+                raise ValueError(message)
+            return self.parent.fold_in(
+                planned.ratings, side=self.side, draws=draws, random_seed=random_seed,
+                memory_budget=memory_budget,
+            )  # fmt: skip
+        old = ids_of(planned.ratings, planned.side).intersection(ids_of(self.ratings, planned.side))
+        if len(old):
+            must = (
+                f"ratings of new {planned.side}s, since {self.side}s were folded in; known ones "
+                "are folded into the first posterior"
+            )
+            fail(ARGUMENT, FUNCTION, must, Described(f"{planned.side} {old.tolist()[0]!r}"))
+        return fold_into(
+            self, new_ratings, side=planned.side, draws=draws, random_seed=random_seed,
+            memory_budget=memory_budget,
+        )  # fmt: skip
+
+    def similar_users(self, user: object, n: int = 10, *, prob: float = 0.9) -> pd.DataFrame:
+        """Users whose factors point the same way, of all that were fitted; see `similar_items`."""
+        return self._nearest(user, "user", n, prob)
+
+    def similar_items(self, item: object, n: int = 10, *, prob: float = 0.9) -> pd.DataFrame:
+        """Items whose factors point the same way, of all that were fitted.
+
+        Of a folded row the nearest of the parent's rows, by cosine in the parent's canonical
+        coordinates; of a row of the other side what the parent says. Without the parent rows are
+        compared among themselves. Arguments and result as in `Posterior.similar_items`.
+        """
+        return self._nearest(item, "item", n, prob)
+
+    def top_items(self, factor: int, n: int = 10) -> pd.DataFrame:
+        """Items with the largest loadings on a canonical factor: what the parent says."""
+        if self.parent is None:
+            return super().top_items(factor, n)
+        return self.parent.top_items(factor, n)
+
+    def _nearest(self, one: object, side: str, n: int, prob: float) -> pd.DataFrame:
+        function = f"similar_{side}s"
+        if self.parent is None or side != self.side:
+            asked = super() if self.parent is None else self.parent
+            found: pd.DataFrame = getattr(asked, function)(one, n, prob=prob)
+            return found
+        check_factors(self.n_factors, function)
+        n = check_integer(n, "n", function, minimum=1)
+        prob = check_number(prob, "prob", function, above=0, below=1)
+        ids, codes = self._codes([one], side, side, function)
+        if codes[0] < 0:
+            fail(side, function, f"one of the {side}s that were folded in", ids[0])
+        fitted: Posterior = self.parent
+        while isinstance(fitted, FoldedPosterior) and fitted.parent is not None:
+            fitted = fitted.parent  # one side was folded in after the other
+        known = ids_of(fitted.ratings, side)
+        cosines = np.concatenate(list(_cosines(self, fitted, int(codes[0]))))
+        scores = cosines.mean(axis=0)
+        itself = known.get_indexer(pd.Index(ids[:1]))[0]
+        if itself >= 0:
+            scores[itself] = -np.inf
+        best = ranking.top_n(scores[None, :], min(n, len(scores) - int(itself >= 0)))[0]
+        ends = np.quantile(cosines[:, best], [(1 - prob) / 2, (1 + prob) / 2], axis=0)
+        columns = {
+            "rank": np.arange(1, len(best) + 1), side: known[best], "similarity": scores[best],
+            "lower": ends[0], "upper": ends[1],
+        }  # fmt: skip
+        return pd.DataFrame(columns)
+
+    def _check_clip(self, clip: object) -> tuple[float, float] | None:
+        return self.bounds if clip is True else super()._check_clip(clip)
+
+    def protocol(self) -> str:
+        """Say in one line what was folded in."""
+        sizes = self.data["factors"].sizes
+        n = len(ids_of(self.ratings, self.side))
+        return (
+            f"{n:,} {self.side}{'s' * (n != 1)} folded into a fit of K={self.n_factors}, biases "
+            f"{'on' if self.model.biases else 'off'}, in {sizes['chain'] * sizes['draw']:,} of its "
+            f"draws, seed {self.data.attrs['random_seed']}, engine {self.data.attrs['engine']}."
+        )
+
+    def __repr__(self) -> str:
+        return f"<FoldedPosterior of {self.ratings!r}: {self.protocol()}>"
+
+    def _repr_html_(self) -> str:
+        return (
+            f"<p><b>FoldedPosterior</b> {html.escape(self.protocol())}</p>"
+            f"{self.ratings._repr_html_()}"
+        )
+
+    def _refuse(self, function: str) -> NoReturn:
+        raise ValueError(
+            f"{function} is about a whole fit, and here are rows that were folded into one: ask "
+            "the posterior that they were folded into (the attribute parent)."
+        )
+
+    def diagnose(self, *_: object, **__: object) -> NoReturn:
+        """Refused: ask the parent."""
+        self._refuse("diagnose")
+
+    def summary(self, *_: object, **__: object) -> NoReturn:
+        """Refused: ask the parent."""
+        self._refuse("summary")
+
+    def align(self, *_: object, **__: object) -> NoReturn:
+        """Refused: ask the parent."""
+        self._refuse("align")
+
+    def check_predictive(self, *_: object, **__: object) -> NoReturn:
+        """Refused: ask the parent."""
+        self._refuse("check_predictive")
+
+    def loo(self, *_: object, **__: object) -> NoReturn:
+        """Refused: ask the parent."""
+        self._refuse("loo")
+
+    def add_log_likelihood(self, *_: object, **__: object) -> NoReturn:
+        """Refused: ask the parent."""
+        self._refuse("add_log_likelihood")
+
+    def report(self, *_: object, **__: object) -> NoReturn:
+        """Refused: ask the parent."""
+        self._refuse("report")
+
+
+def fold_into(
+    posterior: Posterior,
+    new_ratings: object,
+    *,
+    side: str | None,
+    draws: int | None,
+    random_seed: int | None,
+    memory_budget: str | int,
+) -> FoldedPosterior:
+    """Fold rows in; the arguments are those of `Posterior.fold_in`."""
+    function = FUNCTION
+    if side is not None:
+        check_choice(side, "side", function, ("user", "item"))
+    if draws is not None:
+        draws = check_integer(draws, "draws", function, minimum=1)
+    seed = fresh_seed(check_seed(random_seed, function))
+    budget = check_bytes(memory_budget, "memory_budget", function)
+    planned = plan(new_ratings, posterior.ratings, side)
+    d = posterior.model.n_coordinates
+    per_draw = 4 * d * len(ids_of(planned.ratings, planned.side))
+    if budget < per_draw:
+        must = f"at least {per_draw / 1e6:.3g}MB, what one draw of the rows takes"
+        fail("memory_budget", function, must, Described(f"{budget / 1e6:g}MB"))
+    most = budget // per_draw
+    limit = most if draws is None else min(draws, most)
+    started = time.perf_counter()
+    tree = fold(
+        posterior.data, planned, limit=limit, seed=seed, cores=posterior.cores,
+        has_bias=posterior.model.biases,
+    )  # fmt: skip
+    low, high = posterior.ratings.bounds
+    if isinstance(posterior, FoldedPosterior):
+        low, high = posterior.bounds
+    lowest, highest = planned.ratings.bounds
+    bounds = min(low, lowest), max(high, highest)
+    return FoldedPosterior(
+        tree, planned.ratings, posterior.model, posterior.cores, time.perf_counter() - started,
+        parent=posterior, side=planned.side, bounds=bounds, before=planned.before,
+    )  # fmt: skip
+
+
+def _cosines(folded: FoldedPosterior, fitted: Posterior, code: int) -> Iterator[np.ndarray]:
+    # Of a folded row with all that were fitted, (n_draws, n_rows) a block of draws.
+    own = folded.data["factors"].to_dataset()
+    n_chains, kept = own.sizes["chain"], own.sizes["draw"]
+    some = np.linspace(0, kept - 1, max(1, min(kept, ranking.MAX_DRAWS // n_chains)))
+    own = own.isel(draw=some.round().astype(int))
+    theirs = fitted.data["factors"].to_dataset().sel(chain=own["chain"], draw=own["draw"])
+    rows = own[f"{folded.side}_factors"].isel({folded.side: code}).to_numpy()
+    rows = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
+    constant = fitted.data["constant_data"].to_dataset()
+    reader = KeptDraws(xr.DataTree.from_dict({"factors": theirs, "constant_data": constant}))
+    everyone = np.arange(fitted.ratings.n_users), np.arange(fitted.ratings.n_items)
+    for block in reader.blocks(*everyone):
+        factors = block.user_factors, block.item_factors
+        own_raw, other_raw = factors if folded.side == "user" else factors[::-1]
+        cosines = []
+        for row, mine, others in zip(rows[block.draws], own_raw, other_raw, strict=True):
+            both = (mine, others) if folded.side == "user" else (others, mine)
+            both = canonical_factors(*both)
+            canonical, other = both if folded.side == "user" else both[::-1]
+            turned = canonical_row(row, mine, others, other)
+            lengths = np.linalg.norm(canonical, axis=1) * np.linalg.norm(turned)
+            # A row at the centre has no direction: its cosines are zero.
+            cosines.append(canonical @ turned / np.where(lengths > 0, lengths, 1.0))
+        yield np.array(cosines)
