@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -216,10 +216,10 @@ class Acting(Result):
         return scoring.one_draw(self.data, self._draws.n_draws, strategy.seed)
 
     def _scores_of_unknown(
-        self, strategy: Strategy, items: np.ndarray, names: list[str]
+        self, strategy: Strategy, items: np.ndarray, ids: list[Any]
     ) -> np.ndarray:
         if strategy.name == "thompson":
             drawn = scoring.one_draw(self.data, self._draws.n_draws, strategy.seed)
-            return scoring.drawn_for_unknown(drawn, items, names, strategy)
+            return scoring.drawn_for_unknown(drawn, items, ids, strategy)
         found = scoring.scores_of_unknown(self._draws, items, strategy, cores=self.cores)
         return found[None]
