@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from bayesmf.splits import leave_out_per_user as leave_out_per_user
     from bayesmf.splits import split_by_time as split_by_time
     from bayesmf.splits import train_test_split as train_test_split
+    from bayesmf.stores import load as load
+    from bayesmf.stores import resume as resume
 
 _HOMES = {
     "choose": ("choose_rank",),
@@ -57,6 +59,7 @@ _HOMES = {
     "results": ("MapEstimate", "PointEstimate", "Posterior"),
     "simulation": ("Simulation", "simulate"),
     "splits": ("kfold", "leave_out_per_user", "split_by_time", "train_test_split"),
+    "stores": ("load", "resume"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

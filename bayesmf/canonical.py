@@ -99,6 +99,17 @@ def canonical_factors(
     return users * signs, items * signs
 
 
+def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
+    """Orthogonal matrix (K, K) for which the trace of R' matrix is largest.
+
+    Of `draw.T @ reference` it is the turn that brings a draw nearest to a reference (Schoenemann
+    1966, Psychometrika 31(1)).
+    """
+    left, _, right = np.linalg.svd(matrix)
+    rotation: np.ndarray = left @ right
+    return rotation
+
+
 def canonical_row(
     row: np.ndarray, own_factors: np.ndarray, other_factors: np.ndarray, other: np.ndarray
 ) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is checked in many places before work starts: data, threads, titles."""
+"""What is checked in many places before work starts: data, threads, factors, titles."""
 
 from __future__ import annotations
 
@@ -51,6 +51,13 @@ def check_cores(cores: object, function: str) -> int:
         affinity = getattr(os, "sched_getaffinity", None)
         return len(affinity(0)) if affinity else os.cpu_count() or 1
     return check_integer(cores, "cores", function, minimum=1)
+
+
+def check_factors(n_factors: int, function: str) -> None:
+    """Refuse a model of biases alone."""
+    if n_factors == 0:
+        message = f"{function} needs factors, but this model has n_factors=0 (biases only)."
+        raise ValueError(message)
 
 
 def check_titles(titles: object, argument: str, function: str) -> dict[Any, str]:

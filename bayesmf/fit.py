@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bayesmf.checks import check_cores, check_data
-from bayesmf.draws.probes import choose_probes
 from bayesmf.draws.recorder import Recorder
 from bayesmf.draws.schema import build_tree
 from bayesmf.gibbs.engines import ENGINES
-from bayesmf.gibbs.run import run_gibbs
 from bayesmf.methods import (
     DTYPES,
     METHODS,
@@ -19,11 +17,14 @@ from bayesmf.methods import (
     check_options,
     check_plan,
     check_size,
+    check_tracked,
     choose_batch,
     choose_dtype,
+    refuse_streaming,
 )
 from bayesmf.model import BPMF
 from bayesmf.results import Posterior
+from bayesmf.running import Ran, check_free, make_job, run_in_memory, run_to_store
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
     check_bool,
@@ -34,9 +35,11 @@ from bayesmf.validation import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
+    import os
 
+    from bayesmf.methods import Options
     from bayesmf.model import GammaPrior, NormalWishart
+    from bayesmf.running import Job
 
 
 def fit_bpmf(
@@ -63,6 +66,10 @@ def fit_bpmf(
     test: object = None,
     probe: int = 500,
     memory_budget: str | int = "512MB",
+    keep: int | None = None,
+    track: object = None,
+    store: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     progressbar: bool = True,
 ) -> Posterior:
     """Bayesian probabilistic matrix factorization: by Gibbs sampling, or by PyMC.
@@ -124,7 +131,21 @@ def fit_bpmf(
         users and items.
     memory_budget : str or int, default "512MB"
         Memory for the factor draws of all chains; they are thinned to fit. What is kept of every
-        draw, `probe` cells and some 60 numbers, takes 8 bytes each beside it.
+        draw, `probe` cells and some 60 numbers, takes 8 bytes each beside it. With `store`, memory
+        for the draws that wait to be written, however many there are.
+    keep : int, optional
+        Most factor draws of each chain to keep, evenly spaced; by default as many as fit
+        `memory_budget`, and 1,000 in a store. 0 keeps none: then predictions are of the cells of
+        `track` alone.
+    track : DataFrame, Ratings, or list of (user, item), optional
+        Cells of known users and items, whose mean and variance over every draw are kept:
+        ``post.tracked()``. Of Gibbs.
+    store : path, optional
+        Folder that draws are written to as they are made, in Zarr's format; readable while the run
+        goes on, and to be gone on from after a crash by `resume`. Of Gibbs; any result can be saved
+        when it is there.
+    overwrite : bool, default False
+        Whether a store that is there already may be replaced.
     progressbar : bool, default True
         Whether to show progress.
 
@@ -134,8 +155,10 @@ def fit_bpmf(
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, TypeError, FileExistsError, FileNotFoundError
         For wrong arguments or data, before any work starts.
+    OSError
+        If the disk is full, or another process runs on the store; what is stored stays.
     FloatingPointError, numpy.linalg.LinAlgError
         If draws are not finite or a row's precision is lost to rounding: the prior is too extreme,
         or nearly noise-free ratings need ``dtype="float64"``.
@@ -186,54 +209,63 @@ def fit_bpmf(
     seed = fresh_seed(check_seed(random_seed, function))
     probe = check_integer(probe, "probe", function, minimum=1)
     budget = check_bytes(memory_budget, "memory_budget", function)
+    keep = None if keep is None else check_integer(keep, "keep", function)
+    check_bool(overwrite, "overwrite", function)
     check_bool(progressbar, "progressbar", function)
     data, held_out = check_data(ratings, test, function)
+    tracked = check_tracked(track, data, keep, function)
     working = model.working_scale(data)
     rows_in = "float64"
     if method == "gibbs":
         rows_in = choose_dtype(dtype, data, model, working, function)
     else:
         check_size(method, model, data, function)
-
-    started = time.perf_counter()
-    recorder = Recorder(
-        data, model, working, chains=chains, draws=plan.draws, memory_budget=budget,
-        probes=choose_probes(data, probe), test=held_out, function=function,
+        refuse_streaming(keep, track, store, method, function)
+    place = None if store is None else check_free(store, overwrite, data, function)
+    job = make_job(
+        data, model, plan=plan, chains=chains, seed=seed, backend=backend, dtype=rows_in,
+        probe=probe, keep=keep, memory_budget=budget, test=held_out, tracked=tracked,
+        stored=store is not None, cores=cores, progressbar=progressbar, function=function,
     )  # fmt: skip
-    traces: dict[str, np.ndarray] = {}
-    about: dict[str, Any] = {"engine": f"{method}/{backend}"}
     if method == "gibbs":
-        drawn, interrupted = run_gibbs(
-            data, model, recorder, plan, chains=chains, cores=cores, seed=seed, backend=backend,
-            dtype=rows_in, progressbar=progressbar,
-        )  # fmt: skip
+        ran = run_in_memory(job) if place is None else run_to_store(job, place)
+        kept = f"kept {ran.draws:,} of {plan.draws:,} draws of each chain"
     else:
-        from bayesmf.pymc_engine.nuts import Run
-        from bayesmf.pymc_engine.run import run_advi, run_nuts
-
-        if method == "nuts":
-            run = Run(plan, chains, cores, seed, options.target_accept, progressbar)
-            outcome = run_nuts(data, model, recorder, run)
-        else:
-            outcome = run_advi(
-                data, model, recorder, plan, full_rank=method == "fullrank_advi",
-                batch_size=choose_batch(options, method, len(data)),
-                max_iter=options.max_iter, tol=options.tol, seed=seed, progressbar=progressbar,
-            )  # fmt: skip
-        about, traces = outcome.about, outcome.traces
-        recorder.keep_chains(outcome.chains)
-        recorder.stats |= outcome.stats
-        chains, drawn, interrupted = outcome.chains, outcome.draws, outcome.interrupted
-    seconds = time.perf_counter() - started
-    if interrupted:
-        kept = f"kept {drawn:,} of {plan.draws:,} draws of each chain"
-        if method == "nuts":
-            kept = f"kept {drawn:,} of {plan.draws:,} draws of {chains} chains"
-        if "advi" in method:
-            kept = f"kept {drawn:,} draws from what {about['iterations']:,} iterations had fitted"
+        ran, kept = _run_pymc(job, method, options)
+    if ran.interrupted:
         warnings.warn(f"Interrupted: {kept}.", stacklevel=2)
-    about |= {
-        "random_seed": seed, "tune": 0 if "advi" in method else plan.tune, "dtype": rows_in,
-        "sampling_time": seconds, "interrupted": int(interrupted),
+    return Posterior(ran.tree, data, model, cores, ran.seconds)
+
+
+def _run_pymc(job: Job, method: str, options: Options) -> tuple[Ran, str]:
+    # What was drawn, and in words what an interrupt would have left of it.
+    from bayesmf.pymc_engine.nuts import Run
+    from bayesmf.pymc_engine.run import run_advi, run_nuts
+
+    data, model, settings, plan = job.ratings, job.model, job.settings, job.settings.plan
+    started = time.perf_counter()
+    recorder = job.recorder(Recorder)
+    if method == "nuts":
+        run = Run(
+            plan, settings.chains, job.cores, settings.seed, options.target_accept, job.progressbar
+        )
+        outcome = run_nuts(data, model, recorder, run)
+        kept = f"kept {outcome.draws:,} of {plan.draws:,} draws of {outcome.chains} chains"
+    else:
+        outcome = run_advi(
+            data, model, recorder, plan, full_rank=method == "fullrank_advi",
+            batch_size=choose_batch(options, method, len(data)), max_iter=options.max_iter,
+            tol=options.tol, seed=settings.seed, progressbar=job.progressbar,
+        )  # fmt: skip
+        iterations = outcome.about["iterations"]
+        kept = f"kept {outcome.draws:,} draws from what {iterations:,} iterations had fitted"
+    recorder.keep_chains(outcome.chains)
+    recorder.stats |= outcome.stats
+    seconds = time.perf_counter() - started
+    about = {
+        "random_seed": settings.seed, "tune": 0 if "advi" in method else plan.tune,
+        "dtype": settings.dtype, "sampling_time": seconds, "interrupted": int(outcome.interrupted),
     }  # fmt: skip
-    return Posterior(build_tree(data, recorder, drawn, about, traces), data, model, cores, seconds)
+    about |= outcome.about
+    tree = build_tree(data, recorder, outcome.draws, about, outcome.traces)
+    return Ran(tree, outcome.draws, outcome.interrupted, seconds), kept

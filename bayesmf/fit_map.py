@@ -234,8 +234,9 @@ def _tune(
     from bayesmf.pymc_engine.maximum import map_means
 
     settings = Settings(
-        model.n_factors, model.biases, False, center, TUNING_SWEEPS, TUNING_TOL, seed
-    )
+        model.n_factors, model.biases, seed, center=center, max_iter=TUNING_SWEEPS,
+        tol=TUNING_TOL, validation_size=share,
+    )  # fmt: skip
     with ThreadPoolExecutor(max(1, cores - 1)) as pool:  # this thread works too
         if model.link.name == "identity" and not model.learn_means:
             # The mode is the least squares solution, which ALS finds in less time.
@@ -245,7 +246,7 @@ def _tune(
                 model, centered=center, max_iter=TUNING_SWEEPS, tol=TUNING_GAIN, seed=seed
             )
         return tune(
-            data, settings, means, reg=None, reg_bias=None, validation_size=share,
+            data, settings, means, reg=None, reg_bias=None,
             tick=lambda rmse: tick(f"validation RMSE {rmse:.4f}"),
         )  # fmt: skip
 

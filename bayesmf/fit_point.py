@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bayesmf.checks import check_cores, check_data
+from bayesmf.model import FAR
 from bayesmf.point.tuning import Settings
 from bayesmf.progress import Progress
 from bayesmf.results.least_squares import least_squares
@@ -22,10 +23,6 @@ from bayesmf.validation import (
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
     from bayesmf.results import PointEstimate
-
-FAR = 1e4
-"""How far from 1 the ratings' sd, and their distance from the centre in sds, may be for single
-precision, which has seven digits."""
 
 
 def fit_als(
@@ -196,11 +193,11 @@ def _fit(
     if dtype == "float32":
         _refuse_far(data, center, function)
 
-    settings = Settings(rank, biases, weighted, center, sweeps, settled, seed, dtype)
+    settings = Settings(rank, biases, seed, weighted, center, sweeps, settled, share, dtype)
     with Progress([function], 1, show=progressbar, unit="fits") as progress:
         return least_squares(
-            data, settings, reg=given_reg, reg_bias=given_bias, validation_size=share, cores=cores,
-            progress=progress, function=function,
+            data, settings, reg=given_reg, reg_bias=given_bias, cores=cores, progress=progress,
+            function=function,
         )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 A comparison sort of codes costs 8 bytes a row for each array it touches, several at once; counting
 sorts of 32-bit codes (those of SciPy's sparse arrays, which are compiled) take half of that and a
-tenth of the time. What would need a wide temporary goes through the table chunk by chunk.
+tenth of the time. What would need a wide temporary goes through the table chunk by chunk. Where
+some rows must stand for all, they are evenly spaced.
 """
 
 from __future__ import annotations
@@ -49,6 +50,14 @@ def chunks(n: int, size: int | None = None) -> Iterator[slice]:
     """Slices that cover range(n), each of at most `size` (by default `CHUNK`) entries."""
     size = size or CHUNK
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """Distinct positions in range(n), increasing and evenly spaced, at most `most` of them.
+
+    The first and the last are among them, but of one position, which is the first.
+    """
+    return np.linspace(0, n - 1, min(n, most)).round().astype(np.int64)
 
 
 def renumber(values: np.ndarray, low: int, span: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from bayesmf.gibbs.chains import Plan
+from bayesmf.model import FAR
 from bayesmf.pymc_engine.draws import count_parameters
 from bayesmf.validation import Described, check_integer, check_number, fail
 
 if TYPE_CHECKING:
     from bayesmf.model import BPMF, WorkingScale
-    from bayesmf.ratings import Ratings
+    from bayesmf.ratings import Pairs, Ratings
 
 METHODS = ("gibbs", "nuts", "advi", "fullrank_advi")
 DTYPES = ("float32", "float64")
@@ -22,10 +25,6 @@ MANY, BATCH = 500_000, 100_000
 
 FULL_RANK = 1500
 """Most parameters of full-rank ADVI, whose iterations take the cube of their number."""
-
-FAR = 1e4
-"""How far from 1 sizes on the working scale may be for single precision, which has seven digits:
-three are then left below the noise."""
 
 
 class Options(NamedTuple):
@@ -126,3 +125,35 @@ def choose_dtype(
                 fail("dtype", function, must, Described(got))
             return "float64"
     return dtype or "float32"
+
+
+def refuse_streaming(
+    keep: int | None, track: object, store: object, method: str, function: str
+) -> None:
+    """Refuse what only Gibbs does while it draws."""
+    for name, value in {"keep": keep, "track": track, "store": store}.items():
+        if value is not None:
+            must = f"left out with method={method!r}, which does not know it"
+            if name == "store":
+                must += " (Posterior.save keeps any result)"
+            fail(name, function, must, Described(type(value).__name__))
+
+
+def check_tracked(track: object, data: Ratings, keep: int | None, function: str) -> Pairs | None:
+    """Return the cells to track: of known users and items, and some if no factors are kept."""
+    if track is None:
+        if keep == 0:
+            must = "positive without `track`: nothing could be predicted"
+            fail("keep", function, must, keep)
+        return None
+    cells = data.pairs(track, "track", function)
+    for side, codes, ids in (
+        ("user", cells.users, cells.user_ids), ("item", cells.items, cells.item_ids),
+    ):  # fmt: skip
+        if (codes < 0).any():
+            unknown = ids.tolist()[int(np.argmax(codes < 0))]
+            must = f"a table of cells whose {side}s have ratings"
+            fail("track", function, must, Described(f"{side} {unknown!r}"))
+    if len(cells.users) == 0:
+        fail("track", function, "a table with at least one cell", Described("no rows"))
+    return cells

@@ -51,6 +51,9 @@ class GammaPrior:
         return self.shape / self.rate
 
 
+FAR = 1e4
+"""How far from 1 sizes on the working scale may be for single precision, which has seven digits:
+three are then left below the noise."""
 VAGUE = GammaPrior(1.0, 0.01)
 """Prior of the strength of biases, which every row informs."""
 
@@ -241,6 +244,16 @@ class BPMF:
     def as_dict(self) -> dict[str, Any]:
         """Everything in plain types, for the attributes of stored draws."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> BPMF:
+        """Build what `as_dict` gave."""
+        prior, alpha = dict(stored["prior"]), stored["alpha"]
+        if isinstance(prior["strength"], dict):
+            prior["strength"] = GammaPrior(**prior["strength"])
+        if isinstance(alpha, dict):
+            alpha = GammaPrior(**alpha)
+        return cls(**{**stored, "prior": NormalWishart(**prior), "alpha": alpha})
 
 
 def published_2008(n_factors: int = 10) -> dict[str, Any]:

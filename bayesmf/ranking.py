@@ -1,6 +1,6 @@
 """Top-N lists: best items for users, nearest rows, items that load on a factor.
 
-Scores for whole rows of the rating matrix go through matrix products over draws; intervals are
+Scores of all that may be recommended come from `scoring`, some users at a time; intervals are
 computed only for the few cells that a list shows.
 """
 
@@ -10,47 +10,33 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
-from bayesmf.canonical import canonical_factors
+from bayesmf.canonical import canonical_factors, nearest_rotation
+from bayesmf.indexing import chunks
+from bayesmf.scoring import scores, users_at_once
 
 if TYPE_CHECKING:
-    from bayesmf.ratings import Ratings
+    from collections.abc import Iterator
 
-SCORES_BYTES = 16_000_000
-"""Bytes of scores that one thread works on at a time, and of items' draws laid side by side."""
+    from bayesmf.eligible import Eligible
+    from bayesmf.indexing import Side
+    from bayesmf.scoring import Source
+    from bayesmf.strategies import Strategy
+
+LISTS_AT_ONCE = 64
+"""Users whose lists one thread sorts at a time."""
 MAX_DRAWS = 100
 """Draws used for similarities and loadings, evenly spaced: enough for a mean and an interval."""
 
 
-class Rows(NamedTuple):
-    """Factors (n_draws, n_rows, K) and biases (n_draws, n_rows), or (n_draws, 0), of both sides."""
+class Listed(NamedTuple):
+    """One user's list: codes of items, best first, and the scores that they are sorted by."""
 
-    user_factors: np.ndarray
-    item_factors: np.ndarray
-    user_bias: np.ndarray
-    item_bias: np.ndarray
-    center: float
+    items: np.ndarray
+    scores: np.ndarray
 
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        """Means over draws (n_users, n_items) for some users (codes) and all items."""
-        n_draws, n_items, k = self.item_factors.shape
-        rows = max(n_items, len(users))
-        draws_at_once = max(1, SCORES_BYTES // (self.item_factors.itemsize * rows * max(k, 1)))
-        total = np.zeros((len(users), n_items))
-        for first in range(0, n_draws, draws_at_once):
-            part = slice(first, min(first + draws_at_once, n_draws))
-            # E[u . v] over draws as one product of the draws laid side by side.
-            left = self.user_factors[part, users].transpose(1, 0, 2)
-            right = self.item_factors[part].transpose(1, 0, 2)
-            total += left.reshape(len(users), -1) @ right.reshape(n_items, -1).T
-        total /= n_draws
-        total += self.center
-        if self.item_bias.size:
-            total += self.item_bias.mean(axis=0, dtype=np.float64)
-        if self.user_bias.size:
-            total += self.user_bias[:, users].mean(axis=0, dtype=np.float64)[:, None]
-        return total
+
+NOTHING = Listed(np.empty(0, dtype=np.intp), np.empty(0))
 
 
 def top_n(scores: np.ndarray, n: int) -> np.ndarray:
@@ -65,36 +51,73 @@ def top_n(scores: np.ndarray, n: int) -> np.ndarray:
     return best
 
 
+def best_of(scores: np.ndarray, barred: np.ndarray, items: np.ndarray, n: int) -> list[Listed]:
+    """List the n best of items (codes) for each row of scores, which are changed; fewer if barred.
+
+    `scores` and `barred` are (n_rows, n_items).
+    """
+    if not len(items):
+        return [NOTHING] * len(scores)
+    scores[barred] = -np.inf
+    left = len(items) - barred.sum(axis=1)
+    lists = top_n(scores, n)
+    return [
+        Listed(items[best[:count]], row[best[:count]])
+        for best, row, count in zip(lists, scores, left, strict=True)
+    ]
+
+
 def recommend(
-    rows: Rows, ratings: Ratings, users: np.ndarray, n: int, *, exclude_seen: bool, cores: int
-) -> list[np.ndarray]:
-    """Codes of the best items of each user (code); shorter where a user has seen the rest."""
-    side = ratings.by_user
-    size = max(1, SCORES_BYTES // (8 * ratings.n_items))
+    source: Source,
+    strategy: Strategy,
+    users: np.ndarray,
+    n: int,
+    eligible: Eligible,
+    seen: Side | None,
+    *,
+    cores: int,
+) -> list[Listed]:
+    """Best items of each known user (code); shorter lists where nothing is left."""
+    items = eligible.items
+    found: list[Listed] = []
+    for some in chunks(len(users), users_at_once(source, strategy, len(items))):
+        codes = users[some]
+        found_here = scores(source, codes, items, strategy, cores=cores)
 
-    def best(start: int) -> list[np.ndarray]:
-        some = users[start : start + size]
-        scores = rows.scores(some)
-        available = np.full(len(some), ratings.n_items)
-        if exclude_seen:
-            for r, user in enumerate(some):
-                seen = side.partners[side.indptr[user] : side.indptr[user + 1]]
-                scores[r, seen] = -np.inf
-                available[r] -= len(seen)
-        lists = top_n(scores, n)
-        return [items[:count] for items, count in zip(lists, available, strict=True)]
+        def best(
+            rows: slice,
+            start: int = some.start,
+            codes: np.ndarray = codes,
+            found_here: np.ndarray = found_here,
+        ) -> list[Listed]:
+            those = slice(start + rows.start, start + rows.stop)
+            barred = eligible.barred(those, seen, codes[rows])
+            return best_of(found_here[rows], barred, items, n)
 
-    # Slices of users do not depend on the threads, nor do products in them: the same bits always.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores) as pool:
-        parts = list(pool.map(best, range(0, len(users), size)))
-    return [items for part in parts for items in part]
+        with ThreadPoolExecutor(cores) as pool:
+            for part in pool.map(best, chunks(len(codes), LISTS_AT_ONCE)):
+                found += part
+    return found
 
 
-def similarities(rows: Rows, side: str, code: int) -> np.ndarray:
+def recommend_unknown(scores: np.ndarray, n: int, eligible: Eligible) -> list[Listed]:
+    """Best items of users who were never seen, given scores (n_users, n_items) or (1, n_items)."""
+    users, items = len(eligible.rows), eligible.items
+    if len(scores) == 1 and eligible.same_for_all:
+        everything = np.zeros(scores.shape, dtype=bool)
+        return best_of(scores, everything, items, n) * users
+    found: list[Listed] = []
+    for some in chunks(users, LISTS_AT_ONCE):
+        barred = eligible.barred(some, None, eligible.rows[some])
+        own = scores if len(scores) == 1 else scores[some]
+        found += best_of(np.broadcast_to(own, barred.shape).copy(), barred, items, n)
+    return found
+
+
+def similarities(source: Source, side: str, n_users: int, n_items: int, code: int) -> np.ndarray:
     """Cosines (n_draws, n_rows) of one row with all rows of its side, in canonical coordinates."""
     cosines = []
-    for s in _some(len(rows.user_factors)):
-        users, items = canonical_factors(rows.user_factors[s], rows.item_factors[s])
+    for users, items in _canonical(source, n_users, n_items):
         own = users if side == "user" else items
         norms = np.linalg.norm(own, axis=1)
         # A row at the centre has no direction: its cosines are zero.
@@ -103,23 +126,23 @@ def similarities(rows: Rows, side: str, code: int) -> np.ndarray:
     return np.array(cosines)
 
 
-def loadings(rows: Rows) -> np.ndarray:
+def loadings(source: Source, n_users: int, n_items: int) -> np.ndarray:
     """Items' canonical loadings (n_draws, n_items, K), each draw turned towards the last one.
 
     The turn is the rotation that brings both sides nearest to the last draw's (orthogonal
     Procrustes, Schoenemann 1966), which leaves every u . v as it is.
     """
-    pairs = [
-        canonical_factors(rows.user_factors[s], rows.item_factors[s])
-        for s in _some(len(rows.user_factors))
-    ]
+    pairs = list(_canonical(source, n_users, n_items))
     reference = np.vstack(pairs[-1])
     turned = []
     for users, items in pairs:
-        left, _, right = np.linalg.svd(np.vstack([users, items]).T @ reference)
-        turned.append(items @ (left @ right))
+        turned.append(items @ nearest_rotation(np.vstack([users, items]).T @ reference))
     return np.array(turned)
 
 
-def _some(n_draws: int) -> np.ndarray:
-    return np.linspace(0, n_draws - 1, min(n_draws, MAX_DRAWS)).round().astype(int)
+def _canonical(
+    source: Source, n_users: int, n_items: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for block in source.blocks(np.arange(n_users), np.arange(n_items)):
+        for users, items in zip(block.user_factors, block.item_factors, strict=True):
+            yield canonical_factors(users, items)

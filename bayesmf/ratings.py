@@ -210,6 +210,37 @@ class Ratings:
         ratings._build(table, argument, function, prefer=prefer)  # noqa: SLF001 - a constructor
         return ratings
 
+    @classmethod
+    def from_codes(
+        cls,
+        users: np.ndarray,
+        items: np.ndarray,
+        values: np.ndarray,
+        user_ids: pd.Index[Any],
+        item_ids: pd.Index[Any],
+        *,
+        columns: dict[str, str],
+        timestamps: np.ndarray | None = None,
+        note: str = "",
+    ) -> Self:
+        """Put together what an earlier `Ratings` was made of, in canonical order.
+
+        Raises
+        ------
+        ValueError
+            If the codes are not those of the ids, or not in canonical order.
+        """
+        if not strictly_ordered(users, items):
+            raise ValueError("its ratings do not stand by user, then item")
+        for side, codes, ids in (("user", users, user_ids), ("item", items, item_ids)):
+            if len(codes) == 0 or codes.min() < 0 or codes.max() >= len(ids) or not ids.is_unique:
+                raise ValueError(f"its {side} codes do not belong to its {side} ids")
+        ratings = cls.__new__(cls)
+        ratings.columns, ratings.note = dict(columns), note
+        ratings.user_ids, ratings.item_ids = user_ids, item_ids
+        ratings._set(users, items, values, timestamps)  # noqa: SLF001 - a constructor
+        return ratings
+
     def with_ids(
         self,
         user_ids: pd.Index[Any],

@@ -90,6 +90,14 @@ def peak_mb() -> float:
     return kilobytes * 1024 / 1e6
 
 
+def timed(task: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and the peak of memory beyond what was held before, in MB."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
+    before, start = peak_mb(), time.perf_counter()
+    task()
+    return time.perf_counter() - start, peak_mb() - before
+
+
 def spawn(name: str, asked: Any, environment: dict[str, str] | None = None) -> Numbers:
     """Run `child` of a script in a process of its own, whose last line has its figures.
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,12 +14,12 @@ from benchmarks.common import (
     at_most,
     limited,
     median,
-    peak_mb,
     progress,
     prose,
     run,
     shown,
     table,
+    timed,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +41,6 @@ SETTINGS = {
 }
 QUICK = {"tune": 1, "draws": 20, "cells": 20_000, "list_draws": 5, "repeats": 1}
 SECONDS = 60.0
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def measure(settings: Settings) -> Numbers:
@@ -80,7 +77,7 @@ def measure(settings: Settings) -> Numbers:
             post.predict(some)
             few.recommend(some["user"].iloc[0], n=n)
         for name, task in tasks.items():
-            each = [_timed(task) for _ in range(settings["repeats"])]
+            each = [timed(task) for _ in range(settings["repeats"])]
             found[name] = {"seconds": [one[0] for one in each], "mb": [one[1] for one in each]}
             progress(f"{name}:", shown(found[name]["seconds"], 2), "s")
     return found
@@ -100,16 +97,6 @@ def _cells(ratings: bayesmf.Ratings, n: int) -> pd.DataFrame:
     users, items = (rng.integers(0, size, n) for size in (ratings.n_users, ratings.n_items))
     ids = {"user": ratings.user_ids.to_numpy()[users], "item": ratings.item_ids.to_numpy()[items]}
     return pd.DataFrame(ids)
-
-
-def _timed(task: Callable[[], pd.DataFrame]) -> tuple[float, float]:
-    """Seconds, and the peak of memory beyond what was held before, in MB."""
-    _RESET.write_text("5")  # the peak is from now on
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmRSS"))
-    before = int(line.split()[1]) * 1024 / 1e6
-    start = time.perf_counter()
-    task()
-    return time.perf_counter() - start, peak_mb() - before
 
 
 def bars(numbers: Numbers) -> list[Bar]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import SCRIPTS, roofline, variational
+from benchmarks import SCRIPTS, regret, roofline, variational
 from benchmarks.common import bars, load, section
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -51,6 +51,8 @@ def main() -> None:
         parts.append(f"Not measured yet: {', '.join(missing)}.")
     if "sweep" in done:
         roofline.write(done["sweep"]["numbers"])
+    if "bandit" in done:
+        regret.write(done["bandit"]["numbers"])
     if "pymc_engines" in done:
         variational.write(done["pymc_engines"]["numbers"])
     PAGE.write_text("\n\n".join(parts) + "\n")

@@ -16,16 +16,10 @@ import pytest
 import xarray as xr
 
 import bayesmf
-from bayesmf.canonical import canonical_factors, effects, singular_values
+from bayesmf.canonical import canonical_factors, effects, nearest_rotation, singular_values
 from bayesmf.diagnostics import alignment as module
 from bayesmf.diagnostics.alignment import align, shares
-from bayesmf.diagnostics.rotation import (
-    nearest_rotation,
-    random_rotation,
-    signed_matching,
-    simplicity,
-    varimax,
-)
+from bayesmf.diagnostics.rotation import random_rotation, signed_matching, simplicity, varimax
 
 METHODS = ("procrustes", "matchalign")
 
@@ -278,7 +272,7 @@ def test_turned_chains_give_the_truth_back(method):
     np.testing.assert_allclose(found.strength["share"], want, atol=0.03)
     assert (found.strength["steady"] > 0.8).all()
     table = found.rhat(rows=40)
-    assert (table["rhat_worst"] < 1.05).all()
+    assert (table["r_hat_worst"] < 1.05).all()
     assert (table["ess_median"] > 250).all()
 
 
@@ -289,7 +283,7 @@ def test_chains_in_other_places_are_still_told():
     items = sparse(rng, 40, 2) + 0.1 * rng.normal(size=(2, 50, 40, 2))
     items[1] += rng.normal(size=(40, 2))
     table = align(posterior(users, items)).rhat()
-    assert (table.loc["item", "rhat_median"] > 1.1).all()
+    assert (table.loc["item", "r_hat_median"] > 1.1).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -374,7 +368,7 @@ def test_a_degenerate_factor_stays_where_it_is(method):
 def test_no_interaction_at_all():
     found = align(posterior(np.zeros((1, 5, 4, 2)), np.ones((1, 5, 6, 2))))
     assert (found.strength == 0).all(axis=None)
-    assert np.isnan(found.rhat()["rhat_median"]).all()
+    assert np.isnan(found.rhat()["r_hat_median"]).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -396,7 +390,7 @@ def test_one_chain_and_too_few_draws():
     rng = np.random.default_rng(13)
     users, items = rng.normal(size=(1, 40, 30, 2)), rng.normal(size=(1, 40, 20, 2))
     table = align(posterior(users, items)).rhat()
-    assert table["rhat_median"].isna().all()
+    assert table["r_hat_median"].isna().all()
     assert (table["ess_worst"] > 5).all()
     few = align(posterior(users[:, :3], items[:, :3]))
     assert few.rhat().isna().all(axis=None)
@@ -406,7 +400,7 @@ def test_independent_draws_have_no_rhat():
     rng = np.random.default_rng(14)
     users, items = rng.normal(size=(1, 40, 30, 2)), rng.normal(size=(1, 40, 20, 2))
     table = align(posterior(users, items, attrs={"pareto_k": 0.4})).rhat()
-    assert table["rhat_worst"].isna().all()
+    assert table["r_hat_worst"].isna().all()
     assert (table["ess_median"] > 0).all()
 
 

@@ -1,10 +1,13 @@
 """ALS: the loss never rises, the end is an optimum, and special cases have closed forms."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 import bayesmf
 from bayesmf.point.als import Penalty, solve
+from bayesmf.point.tuning import Settings
 
 CASES = [(2, True, False), (2, False, False), (3, True, True), (0, True, False)]
 
@@ -168,3 +171,9 @@ def test_single_precision_is_the_same_solution(truth):
     difference = np.abs(double.predict(cells)["mean"] - single.predict(cells)["mean"])
     assert 0 < difference.max() < 1e-3
     assert single.user_factors.dtype == np.float64
+
+
+def test_a_report_s_als_has_the_defaults_of_fit_als():
+    """`Posterior.report` gives what it must, and leaves all else as it is."""
+    said = inspect.signature(bayesmf.fit_als).parameters
+    assert Settings._field_defaults == {name: said[name].default for name in Settings._fields[3:]}

@@ -1,22 +1,28 @@
 """The public face: its names, its examples, its cost."""
 
 import doctest
+import importlib
 import inspect
 import pkgutil
 import subprocess
 import sys
 import textwrap
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 
 import bayesmf
+from bayesmf import plots
+
+mpl.use("Agg")
 
 PUBLIC = [
     "Comparison", "GammaPrior", "MapEstimate", "NormalWishart", "PointEstimate", "Posterior",
     "RankChoice", "Ratings", "Simulation", "bpmf_model", "choose_rank", "compare", "fit_als",
-    "fit_bias", "fit_bpmf", "fit_pmf", "kfold", "leave_out_per_user", "load_flixster",
-    "load_insteval", "load_movielens", "load_ratings", "pmf_model", "published_2008", "simulate",
-    "split_by_time", "train_test_split",
+    "fit_bias", "fit_bpmf", "fit_pmf", "kfold", "leave_out_per_user", "load", "load_flixster",
+    "load_insteval", "load_movielens", "load_ratings", "pmf_model", "published_2008", "resume",
+    "simulate", "split_by_time", "train_test_split",
 ]  # fmt: skip
 
 
@@ -38,9 +44,28 @@ def documented():
 
 
 DOCUMENTED = list(documented())
+FIGURES = [(name, getattr(plots, name)) for name in plots.__all__]
 
 
-@pytest.mark.parametrize(("name", "thing"), DOCUMENTED, ids=[name for name, _ in DOCUMENTED])
+def examples_elsewhere():
+    """Examples of what users meet beyond the public names: methods of results, diagnostics."""
+    seen = {f"{thing.__module__}.{thing.__qualname__}" for _, thing in DOCUMENTED + FIGURES}
+    for module in pkgutil.walk_packages(bayesmf.__path__, "bayesmf."):
+        if "pymc" not in module.name:  # takes seconds to import
+            for test in doctest.DocTestFinder().find(importlib.import_module(module.name)):
+                if test.examples and test.name not in seen:
+                    yield test
+
+
+def check_examples(test):
+    failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)
+    plt.close("all")
+    assert failed == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"), DOCUMENTED + FIGURES, ids=[name for name, _ in DOCUMENTED + FIGURES]
+)
 def test_docstring_and_its_example(name, thing, monkeypatch, request):
     text = inspect.getdoc(thing)
     assert text, f"{name} has no docstring"
@@ -56,11 +81,15 @@ def test_docstring_and_its_example(name, thing, monkeypatch, request):
         for section in ("Parameters", "Returns"):
             assert f"{section}\n----" in text or not inspect.signature(thing).parameters
     for test in tests:
-        failed, _ = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test)
-        assert failed == 0
+        check_examples(test)
 
 
-@pytest.mark.parametrize("function", [f for _, f in DOCUMENTED if inspect.isfunction(f)])
+@pytest.mark.parametrize("test", list(examples_elsewhere()), ids=lambda test: test.name)
+def test_example_elsewhere(test):
+    check_examples(test)
+
+
+@pytest.mark.parametrize("function", [f for _, f in DOCUMENTED + FIGURES if inspect.isfunction(f)])
 def test_every_parameter_is_documented(function):
     text = inspect.getdoc(function)
     for parameter in inspect.signature(function).parameters:

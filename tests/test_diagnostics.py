@@ -11,7 +11,7 @@ import xarray as xr
 import bayesmf
 from bayesmf.diagnostics.convergence import diagnose, measure
 from bayesmf.diagnostics.identified import IDENTIFIED, REFUSED, Group, interaction_sd
-from bayesmf.diagnostics.verdict import LIMITS, Summary
+from bayesmf.diagnostics.limits import LIMITS, Summary
 
 RATINGS = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
 

@@ -214,7 +214,7 @@ def test_efficiency_is_of_the_draws_that_are_used(fitted):
     codes = np.arange(0, len(fitted.ratings), 5)
     thinned = PointwiseDensities(fitted, codes, draws=60, integrated=True)
     every = PointwiseDensities(fitted, codes, draws=1000, integrated=True)
-    few, many = (relative_efficiency(one, fitted) for one in (thinned, every))
+    few, many = (relative_efficiency(one.whole()) for one in (thinned, every))
     assert 0 < many < few <= 1
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import optimize, special
 
-from bayesmf import predictive, ranking
+from bayesmf import predictive
 from bayesmf.kernels import mixtures
 from bayesmf.predictive import FactorDraws, Mixture, predict
 
@@ -240,30 +240,6 @@ def test_neighbours_share_rows():
     # A square of 64 by 64 holds 400 cells at this density; the ends of a block cost some more.
     assert len(np.unique(users[chunk])) + len(np.unique(items[chunk])) < 256
     assert len(np.unique(users[:400])) + len(np.unique(items[:400])) > 500
-
-
-@pytest.mark.parametrize("cores", [1, 2, 5])
-def test_lists_are_the_same_for_any_number_of_threads(posterior, monkeypatch, cores):
-    """Slices of a few users, lists against means of every cell."""
-    monkeypatch.setattr("bayesmf.ranking.SCORES_BYTES", 8 * posterior.ratings.n_items * 7)
-    ratings, rows = posterior.ratings, posterior._rows()
-    users = np.arange(ratings.n_users)[::-1]
-    lists = ranking.recommend(rows, ratings, users, 4, exclude_seen=True, cores=cores)
-    once = ranking.recommend(rows, ratings, users, 4, exclude_seen=True, cores=1)
-    grid = ratings.pairs(
-        pd.MultiIndex.from_product([ratings.user_ids, ratings.item_ids]).to_frame(
-            index=False, name=["user", "item"]
-        ),
-        "pairs", "predict",
-    )  # fmt: skip
-    means = posterior.cell_means(grid).reshape(ratings.n_users, ratings.n_items)
-    means[ratings.users, ratings.items] = -np.inf
-    for user, found, alone in zip(users, lists, once, strict=True):
-        np.testing.assert_array_equal(found, alone)
-        assert len(found) == min(4, np.isfinite(means[user]).sum())
-        # float32 products: an item may stand before one that is better by a rounding.
-        best = np.sort(means[user])[::-1][: len(found)]
-        np.testing.assert_allclose(means[user, found], best, rtol=0, atol=1e-5)
 
 
 def test_clip_and_round_act_on_means_only(posterior, split):

@@ -330,3 +330,16 @@ def test_memory(monkeypatch):
     assert peak_per_rating(lambda: ratings.fingerprint, n)[0] < 1
     hashed = (arrays[0].astype(np.int64) * 10**12, arrays[1].astype(np.int64) * 10**12, values)
     assert peak_per_rating(lambda: Ratings(hashed), n)[0] < 36  # with pandas' hash table
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 100, 2**31])
+@pytest.mark.parametrize("most", [1, 2, 6, 99, 101])
+def test_even_positions_are_distinct_and_reach_both_ends(n, most):
+    at = indexing.evenly(n, most)
+    steps = np.diff(at)
+    assert len(at) == min(n, most)
+    assert (steps > 0).all()
+    # The same from one to the next, but for rounding.
+    assert steps.max(initial=0) - steps.min(initial=n) <= 1
+    assert at[:1].tolist() == [0] * (n > 0)
+    assert at[1:][-1:].tolist() == [n - 1] * (len(at) > 1)

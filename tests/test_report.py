@@ -301,6 +301,13 @@ def test_wrong_arguments_are_named(fitted, tmp_path, monkeypatch, arguments, err
     assert list(tmp_path.iterdir()) == []
 
 
+def test_cells_that_were_trained_on_are_warned_of_once(fitted, tmp_path):
+    post = fitted[0]["BPMF"]
+    with pytest.warns(UserWarning, match="test cells were in the training") as told:
+        post.report(tmp_path / "page.html", test=post.ratings, models={"BPMF": post})
+    assert len(told) == 1
+
+
 def test_some_users_and_highest_ratings(fitted):
     ratings = fitted[0]["BPMF"].ratings
     table = ratings.to_frame()

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from bayesmf.checks import check_titles
-from bayesmf.diagnostics.verdict import LIMITS
+from bayesmf.diagnostics import measures
+from bayesmf.diagnostics.limits import LIMITS
+from bayesmf.indexing import evenly
 from bayesmf.validation import check_integer, check_number
 
 if TYPE_CHECKING:
@@ -92,13 +94,13 @@ class Alignment:
         Returns
         -------
         DataFrame
-            Index `side` ("user", "item") and `factor`. `rhat_median`, `rhat_worst` and
-            `rhat_below_1.01` (the share) of the rank-normalised split R-hat, NaN for one chain,
+            Index `side` ("user", "item") and `factor`. `r_hat_median`, `r_hat_worst` and
+            `r_hat_below_1.01` (the share) of the rank-normalised split R-hat, NaN for one chain,
             for chains too short to say and for ADVI; `ess_median` and `ess_worst` of the bulk ESS.
 
         Notes
         -----
-        Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021). What decides about a run are the
+        What decides about a run are the
         quantities that the likelihood identifies, in `post.data["posterior"]`; this table tells
         besides whether the chains agree on what the factors are.
 
@@ -113,27 +115,24 @@ class Alignment:
         [('user', 0), ('user', 1), ('item', 0), ('item', 1)]
         """
         rows = check_integer(rows, "rows", "rhat", minimum=1)
-        import arviz  # noqa: PLC0415 - takes seconds to import, and only this needs it
-
         tables = {}
         for side in ("user", "item"):
             loadings = self.draws[f"{side}_loadings"]
-            n = loadings.sizes[side]
-            at = np.unique(np.linspace(0, n - 1, min(rows, n)).round().astype(int))
-            some = loadings.isel({side: at}).astype(np.float64).to_dataset(name="x")
-            enough = loadings.sizes["draw"] >= 4
-            rhat = ess = np.full((len(at), self.n_factors), np.nan)
+            at = evenly(loadings.sizes[side], rows)
+            some = loadings.isel({side: at}).to_numpy().astype(np.float64)
+            enough = loadings.sizes["draw"] >= measures.FEWEST_DRAWS
+            r_hat = ess = np.full((len(at), self.n_factors), np.nan)
             # Of two rows the loadings are 1 and -1 in every draw: R-hat is 0/0 there.
             with np.errstate(divide="ignore", invalid="ignore"):
                 if enough and not self.independent:
-                    rhat = arviz.rhat(some, method="rank")["x"].to_numpy()
+                    r_hat = measures.r_hat(some)
                 if enough:
-                    ess = arviz.ess(some, method="bulk")["x"].to_numpy()
+                    ess = measures.ess(some)
             tables[side] = pd.DataFrame(
                 {
-                    "rhat_median": _over(np.median, rhat),
-                    "rhat_worst": _over(np.max, rhat),
-                    "rhat_below_1.01": _over(lambda x: np.mean(x < RHAT_LIMIT), rhat),
+                    "r_hat_median": _over(np.median, r_hat),
+                    "r_hat_worst": _over(np.max, r_hat),
+                    "r_hat_below_1.01": _over(lambda x: np.mean(x < RHAT_LIMIT), r_hat),
                     "ess_median": _over(np.median, ess),
                     "ess_worst": _over(np.min, ess),
                 }

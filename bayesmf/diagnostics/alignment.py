@@ -7,22 +7,23 @@ change of any u.v: centred, balanced, turned to simple structure, and matched to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesmf.canonical import canonical_factors, singular_values
+from bayesmf.canonical import canonical_factors, nearest_rotation, singular_values
+from bayesmf.checks import check_factors
 from bayesmf.diagnostics.aligned import Alignment
-from bayesmf.diagnostics.rotation import nearest_rotation, signed_matching, varimax
+from bayesmf.diagnostics.rotation import signed_matching, varimax
+from bayesmf.indexing import evenly
 from bayesmf.validation import check_choice, check_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bayesmf.model import BPMF
-    from bayesmf.ratings import Ratings
+    from bayesmf.diagnostics.identified import Kept
 
 MOST_BYTES = 256_000_000
 """Bytes of aligned loadings that are kept; of a larger table fewer draws are aligned."""
@@ -34,14 +35,6 @@ STORED = np.float32
 _AXES = ("chain", "draw")
 
 type Place = tuple[int, int]
-
-
-class Drawn(Protocol):
-    """What alignment needs of a posterior."""
-
-    data: xr.DataTree
-    ratings: Ratings
-    model: BPMF
 
 
 class Sides(NamedTuple):
@@ -87,35 +80,9 @@ class Draws(NamedTuple):
         return Sides(*canonical_factors(*self.raw(place)))
 
 
-def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> Alignment:
-    """Turn the draws of the factors to one another, so that each factor can be read.
+def align(posterior: Kept, *, draws: int = 200, method: str = "procrustes") -> Alignment:
+    """Turn the draws of the factors to one another; `Posterior.align` documents it.
 
-    Parameters
-    ----------
-    posterior : Posterior
-        Of a model with factors.
-    draws : int, default 200
-        Draws to align, of all chains together, evenly spaced over those that are kept. Fewer where
-        their loadings would take more than 256 MB, which the result says.
-    method : {"procrustes", "matchalign"}, default "procrustes"
-        "procrustes": the draws are turned to their mean, and then all by the one rotation that
-        gives the mean simple structure. "matchalign": each draw is turned to its own simple
-        structure, then its columns are matched. Where most rows have few ratings, as films have,
-        the simple structure of one draw is that of its noise, and little is left of the factors in
-        the mean over draws: `Alignment.strength` tells how much, as `steady`.
-
-    Returns
-    -------
-    Alignment
-        Loadings in each draw, the strength of each factor, R-hat, and top items and users.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For a model without factors, or fewer draws than chains.
-
-    Notes
-    -----
     Each draw is centred over rows, balanced by the thin singular value decomposition of the
     interaction such that U'U = V'V, and turned by a rotation that is the same for both sides. The
     reference to begin with is the draw of the median condition number.
@@ -126,31 +93,9 @@ def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> 
     reference (Poworoznek, Anceschi, Ferrari & Dunson 2021, arXiv:2107.13783). Varimax is here that
     of users and items together, and starts from the rotation that is nearest to the reference: of
     several maxima all draws then find the same one.
-
-    At the end each factor is scaled such that its loadings have an sd of 1 over users: an item's
-    loading is then the change of its expected rating, in units of the rating, for a user one sd up.
-    The factors stand in the order of their strength, with the sign that makes the item with the
-    largest mean loading positive. With fewer rows than factors there are only so many.
-
-    Intervals are those of loadings in this frame: what would turn all draws alike is not in them.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> from bayesmf.diagnostics.alignment import align
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> alignment = align(post)
-    >>> dict(alignment.draws["item_loadings"].sizes)
-    {'chain': 4, 'draw': 50, 'item': 40, 'factor': 2}
-    >>> alignment.top_items(0, n=2)["end"].tolist()
-    ['top', 'top', 'bottom', 'bottom']
     """
     group = posterior.data["factors"].to_dataset()
-    if group.sizes["factor"] == 0:
-        message = "align needs factors, but this model has n_factors=0 (biases only)."
-        raise ValueError(message)
+    check_factors(group.sizes["factor"], "align")
     chains, kept = group.sizes["chain"], group.sizes["draw"]
     # R-hat needs as many draws of each chain.
     draws = check_integer(draws, "draws", "align", minimum=chains)
@@ -163,7 +108,7 @@ def align(posterior: Drawn, *, draws: int = 200, method: str = "procrustes") -> 
     if each < wanted:
         megabytes = MOST_BYTES // 1_000_000
         note = f"{each * chains} draws, not {wanted * chains}: more take over {megabytes} MB."
-    at = np.linspace(0, kept - 1, each).round().astype(int).tolist()
+    at = evenly(kept, each).tolist()
     source = Draws(group, at)
     prepare = _matched if method == "matchalign" else _nearest
     # Of such small products BLAS makes threads that wait for one another.

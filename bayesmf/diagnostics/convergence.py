@@ -1,8 +1,7 @@
-"""Have the chains converged? R-hat, effective sample sizes and Monte Carlo errors by ArviZ.
+"""Have the chains converged? What was measured, by quantity and by group, and the verdict.
 
-Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), "Rank-normalization, folding, and
-localization: an improved R-hat", Bayesian Analysis 16(2): rank-normalised split R-hat below 1.01,
-and an effective sample size of at least 400 for four chains.
+Vehtari, Gelman, Simpson, Carpenter & Bürkner (2021), Bayesian Analysis 16(2), ask for an R-hat
+below 1.01, and for an effective sample size of at least 400 of four chains.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ import numpy as np
 import pandas as pd
 
 from bayesmf.diagnostics.identified import SCALARS, Group, check_identified, identified_groups
-from bayesmf.diagnostics.verdict import LIMITS, Summary, Verdict, judge_chains
+from bayesmf.diagnostics.limits import Summary, limits_of
+from bayesmf.diagnostics.measures import FEWEST_DRAWS, ess, mcse, r_hat
+from bayesmf.diagnostics.verdict import Verdict, judge_chains
 from bayesmf.validation import check_number
 
 if TYPE_CHECKING:
     from bayesmf.diagnostics.identified import Judged
 
-PROB = 0.9
-"""Probability between the two tails whose effective sample size is asked for."""
 AT_ONCE = 32
 """Quantities that a thread hands to ArviZ at a time."""
 SHOWN = (*SCALARS, "singular_value")
@@ -98,9 +97,11 @@ def diagnose(posterior: Judged, *, var_names: object = None) -> Diagnostics:
     groups = identified_groups(posterior, names, function)
     chains, draws = next(iter(groups.values())).draws.shape[:2]
     parts = {name: measure(group, posterior.cores) for name, group in groups.items()}
-    summaries = {name: Summary.of(name, part) for name, part in parts.items()}
+    # What never changes was fixed: there is nothing to judge.
+    moving = {name: part[part["sd"] > 0] for name, part in parts.items()}
+    summaries = {name: Summary.of(name, part) for name, part in moving.items()}
     verdict = judge_chains(
-        parts, summaries, posterior.data.attrs, chains=chains, draws=draws,
+        moving, summaries, posterior.data.attrs, chains=chains, draws=draws,
         drifts=lambda failed: drifting(groups, failed),
     )  # fmt: skip
     summary = pd.DataFrame(summaries.values(), index=pd.Index(list(groups), name="group"))
@@ -113,54 +114,36 @@ def measure(group: Group, cores: int) -> pd.DataFrame:
     n = draws.shape[2]
     columns = {"mean": draws.mean(axis=(0, 1)), "sd": draws.std(axis=(0, 1))}
     found = np.full((4, n), np.nan)
-    # ArviZ needs four draws of each chain. What never changes was fixed: there is nothing to say.
     moving = np.flatnonzero(np.ptp(draws, axis=(0, 1)) > 0)
     columns["sd"][np.setdiff1d(np.arange(n), moving)] = 0.0  # rounding leaves more
-    if draws.shape[1] >= (4 if len(draws) > 1 else 8) and len(moving):
+    # One chain can only be held against itself: its halves are taken for two.
+    fewest = FEWEST_DRAWS if len(draws) > 1 else 2 * FEWEST_DRAWS
+    if draws.shape[1] >= fewest and len(moving):
         parts = np.array_split(moving, -(-len(moving) // AT_ONCE))
         with ThreadPoolExecutor(cores) as pool:
-            measured = list(pool.map(lambda part: _by_arviz(draws[:, :, part]), parts))
+            measured = list(pool.map(lambda part: _measured(draws[:, :, part]), parts))
         found[:, moving] = np.hstack(measured)
     columns |= dict(zip(("r_hat", "ess_bulk", "ess_tail"), found[:3], strict=True))
     columns["mcse_sd"] = found[3]
     return pd.DataFrame(columns, index=pd.Index(group.labels, name="quantity"))
 
 
-def _by_arviz(draws: np.ndarray) -> np.ndarray:
-    import arviz as az  # noqa: PLC0415 - takes seconds to import: only where a verdict is asked for
-    import xarray as xr  # noqa: PLC0415
-
-    def dataset(values: np.ndarray) -> xr.Dataset:
-        return xr.Dataset({"x": (("chain", "draw", "quantity"), values)})
-
-    of, half = dataset(draws), draws.shape[1] // 2
-    # One chain can only be held against itself: its halves are taken for two.
-    apart = of if len(draws) > 1 else dataset(np.concatenate([draws[:, :half], draws[:, -half:]]))
-    measures = (
-        az.rhat(apart, method="rank"),
-        az.ess(of, method="bulk"),
-        az.ess(of, method="tail", prob=PROB),
-        az.mcse(of, method="mean"),
-    )
-    values = np.array([measured["x"].to_numpy() for measured in measures])
-    values[3] /= draws.std(axis=(0, 1), ddof=1)
-    return values
+def _measured(draws: np.ndarray) -> np.ndarray:
+    half = draws.shape[1] // 2
+    apart = draws if len(draws) > 1 else np.concatenate([draws[:, :half], draws[:, -half:]])
+    sd = draws.std(axis=(0, 1), ddof=1)
+    return np.array([r_hat(apart), ess(draws), ess(draws, "tail"), mcse(draws) / sd])
 
 
 def drifting(groups: dict[str, Group], failed: list[str]) -> bool:
     """Whether the second halves of the chains have an R-hat as asked, in all groups that failed."""
-    import arviz as az  # noqa: PLC0415
-    import xarray as xr  # noqa: PLC0415
-
     for name in failed:
         draws = groups[name].draws
         later = draws[:, draws.shape[1] // 2 :]
-        if len(later) < 2 or later.shape[1] < 4:
+        if len(later) < 2 or later.shape[1] < FEWEST_DRAWS:
             return False
         later = later[:, :, np.ptp(later, axis=(0, 1)) > 0]
-        of = xr.Dataset({"x": (("chain", "draw", "quantity"), later)})
-        found = pd.DataFrame({"r_hat": az.rhat(of, method="rank")["x"].to_numpy()})
-        if not LIMITS.get(name, LIMITS["usual"]).mixed(found):
+        if not limits_of(name).mixed(pd.DataFrame({"r_hat": r_hat(later)})):
             return False
     return bool(failed)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,10 @@ from bayesmf.seeds import fresh_seed
 from bayesmf.validation import Described, check_integer, check_seed, fail
 
 if TYPE_CHECKING:
-    import xarray as xr
-
-    from bayesmf.ratings import Ratings
+    from bayesmf.diagnostics.identified import Judged
 
 FEWEST_DRAWS = 20
+"""Kept draws of all chains, of which a check can be made."""
 TAILS = (0.05, 0.95)
 FAR = 4.0
 """Sds of the replicates at which a misfit is a finding, if no replicate goes as far. Under a normal
@@ -34,14 +33,6 @@ ROWS = {
     "user_sd": f"sds of users with {FEWEST} ratings or more",
     "item_mean": "means of items",
 }
-
-
-class Checkable(Protocol):
-    """What a predictive check needs of a posterior."""
-
-    data: xr.DataTree
-    ratings: Ratings
-    cores: int
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -111,50 +102,14 @@ _NOTHING = "In none of these do the observed ratings stand out from the replicat
 
 
 def check_predictive(
-    posterior: Checkable, *, draws: int = 100, random_seed: int | None = None
+    posterior: Judged, *, draws: int = 100, random_seed: int | None = None
 ) -> PredictiveCheck:
-    """Compare the training ratings with ratings that the fitted model makes at the same cells.
+    """Compare training ratings with replicates; `Posterior.check_predictive` documents it.
 
-    Parameters
-    ----------
-    posterior : Posterior
-    draws : int, default 100
-        Replicates at most, each from another draw, evenly spaced over all kept draws of all chains.
-    random_seed : int, optional
-        Of the noise of the replicated ratings.
-
-    Returns
-    -------
-    PredictiveCheck
-        Prints as the table of statistics and what was found.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For wrong arguments, and for a posterior of fewer than 20 kept draws.
-
-    Notes
-    -----
-    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807. The same ratings fit the model and
-    judge it, so that p-values of a model that holds gather about 0.5. Residuals are their realised
+    Gelman, Meng & Stern (1996), Statistica Sinica 6, 733-807. Residuals are their realised
     discrepancies: in each draw, observed and replicated ratings are compared with the means of
     that draw, and put into bins by them. Residuals from posterior means would show a slope in any
     model with priors, since predictions are drawn towards the centre.
-
-    Means over users and items count each row once, however many ratings it has.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> from bayesmf.diagnostics.criticism import check_predictive
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> check = check_predictive(post, random_seed=1)
-    >>> check.findings
-    ()
-    >>> check.table.columns.tolist()
-    ['observed', 'replicated', 'lower', 'upper', 'p_value']
     """
     function = "check_predictive"
     draws = check_integer(draws, "draws", function, minimum=FEWEST_DRAWS)

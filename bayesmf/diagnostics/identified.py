@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from bayesmf.model import BPMF
     from bayesmf.ratings import Ratings
 
 SCALARS = ("alpha", "total_log_likelihood", "train_rmse", "intercept", "interaction_sd")
@@ -48,9 +47,8 @@ class Kept(Protocol):
 
 
 class Judged(Kept, Protocol):
-    """What this room needs of a posterior."""
+    """What this room needs of a posterior: draws, and threads to work on them."""
 
-    model: BPMF
     cores: int
 
 

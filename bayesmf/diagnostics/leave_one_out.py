@@ -19,17 +19,20 @@ import xarray as xr
 
 from bayesmf.diagnostics.pointwise import (
     FEWEST_DRAWS,
-    Drawn,
+    FOR_REFF,
     PointwiseDensities,
     counts,
     relative_efficiency,
     sample_ratings,
 )
+from bayesmf.indexing import evenly
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import Described, check_bool, check_integer, check_seed, fail
 
 if TYPE_CHECKING:
     from arviz_stats.utils import ELPDData
+
+    from bayesmf.diagnostics.identified import Judged
 
 N_RATINGS, N_DRAWS = 2000, 1000
 """Defaults: four to ten seconds on MovieLens-100K with ten factors and two cores."""
@@ -169,62 +172,14 @@ def _binned(values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def loo(
-    posterior: Drawn,
+    posterior: Judged,
     *,
     n_ratings: int | None = N_RATINGS,
     draws: int = N_DRAWS,
     integrated: bool = True,
     random_seed: int | None = 0,
 ) -> LeaveOneOut:
-    """Estimate how well each rating is predicted from all others, without a new fit.
-
-    Parameters
-    ----------
-    posterior : Posterior
-        Of Gibbs or NUTS. Draws of ADVI are not from the posterior, and are warned of.
-    n_ratings : int or None, default 2000
-        Ratings to leave out, each by itself: a simple random sample; None takes all.
-    draws : int, default 1000
-        Most draws to use, of all chains together: the same number of each, evenly spaced over what
-        was kept.
-    integrated : bool, default True
-        Integrate out the row, user's or item's, that has fewer ratings. False is the usual PSIS-LOO
-        given both rows, which fails where a row has few ratings.
-    random_seed : int or None, default 0
-        Of the sample; the same for all posteriors that are to be compared.
-
-    Returns
-    -------
-    LeaveOneOut
-
-    Raises
-    ------
-    ValueError, TypeError
-        For wrong arguments, or fewer than 25 draws.
-    numpy.linalg.LinAlgError
-        If the precision of a row is lost to rounding.
-
-    Warns
-    -----
-    UserWarning
-        If more than 1% of the k-hat are above the limit; if the draws are ADVI's.
-
-    Notes
-    -----
-    Memory: 32 MB of log densities at a time, whatever is asked for. The centre and the scale of the
-    working scale stay those of all ratings.
-
-    Examples
-    --------
-    >>> import bayesmf
-    >>> from bayesmf.diagnostics.leave_one_out import loo
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> found = loo(post, n_ratings=100)
-    >>> found.per_rating.mean > -2
-    True
-    """
+    """Estimate how well each rating is predicted from all others; `Posterior.loo` documents it."""
     function = "loo"
     if n_ratings is not None:
         n_ratings = check_integer(n_ratings, "n_ratings", function, minimum=2)
@@ -246,7 +201,7 @@ def loo(
 
 
 def leave_one_out(
-    posterior: Drawn,
+    posterior: Judged,
     n_ratings: int | None,
     *,
     draws: int,
@@ -262,7 +217,10 @@ def leave_one_out(
     if densities.n_draws < FEWEST_DRAWS:
         must = f"a result with at least {FEWEST_DRAWS} kept draws"
         fail("posterior", function, must, Described(f"{densities.n_draws}"))
-    reff = relative_efficiency(densities, posterior)
+    # Densities come in blocks that are not kept: those of a few ratings are worked out before.
+    few = codes[evenly(len(codes), FOR_REFF)]
+    some = PointwiseDensities(posterior, few, draws=draws, integrated=integrated)
+    reff = relative_efficiency(some.whole())
     scores, khat, parameters = (np.empty(len(codes)) for _ in range(3))
     for places, block in densities.blocks():
         values = xr.DataArray(block, dims=("chain", "draw", "rating_id"))
@@ -270,7 +228,7 @@ def leave_one_out(
         for out, part in zip((scores, khat, parameters), found, strict=True):
             out[places] = part.to_numpy()
     table = posterior.ratings
-    few, many = np.sort(counts(table, codes), axis=0)
+    fewer, more = np.sort(counts(table, codes), axis=0)
     frame = pd.DataFrame(
         {
             "user": table.user_ids.to_numpy()[table.users[codes]],
@@ -278,8 +236,8 @@ def leave_one_out(
             "rating": table.values[codes],
             "log_score": scores,
             "khat": khat,
-            "count": few,
-            "other_count": many,
+            "count": fewer,
+            "other_count": more,
         },
         index=pd.Index(codes, name="rating_id"),
     )

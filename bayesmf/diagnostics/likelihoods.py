@@ -19,11 +19,11 @@ from bayesmf.validation import (
 )
 
 if TYPE_CHECKING:
-    from bayesmf.diagnostics.pointwise import Drawn
+    from bayesmf.diagnostics.identified import Judged
 
 
 def log_likelihood(
-    posterior: Drawn,
+    posterior: Judged,
     *,
     ratings: object = None,
     draws: int = 400,
@@ -79,7 +79,7 @@ def log_likelihood(
 
 
 def add_log_likelihood(
-    posterior: Drawn,
+    posterior: Judged,
     *,
     n_ratings: int | None = None,
     draws: int = 400,
@@ -87,47 +87,7 @@ def add_log_likelihood(
     random_seed: int | None = 0,
     memory_budget: str | int = "1GB",
 ) -> None:
-    """Add a group `log_likelihood` to `posterior.data`, from which ArviZ alone can leave out.
-
-    Its variable is `rating`, dimensions (chain, draw, rating_id). Once added, and stored with the
-    other groups, ``arviz.loo(tree, var_name="rating", reff=tree["log_likelihood"].attrs["reff"])``
-    needs no bayesmf. Without `reff` ArviZ takes the effective sample size of all draws for that of
-    the fewer ones here, and fits its Pareto distribution to a shorter tail than it could.
-
-    Parameters
-    ----------
-    posterior : Posterior
-        Its `data` gets the group; one that is there already is replaced.
-    n_ratings : int, optional
-        A simple random sample of so many ratings; by default all.
-    draws : int, default 400
-        Most draws to use, of all chains together.
-    integrated : bool, default True
-        Integrate out the row with fewer ratings; see `log_likelihood`.
-    random_seed : int or None, default 0
-        Of the sample.
-    memory_budget : str or int, default "1GB"
-        Bytes that the group may take.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For wrong arguments, and for more numbers than `memory_budget` holds.
-    numpy.linalg.LinAlgError
-        If the precision of a row is lost to rounding.
-
-    Examples
-    --------
-    >>> import arviz, bayesmf
-    >>> from bayesmf.diagnostics.likelihoods import add_log_likelihood
-    >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-    >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-    ...                         progressbar=False)
-    >>> add_log_likelihood(post, n_ratings=100, draws=200)
-    >>> reff = post.data["log_likelihood"].attrs["reff"]
-    >>> arviz.loo(post.data, var_name="rating", reff=reff).n_data_points
-    np.int64(100)
-    """
+    """Add a group `log_likelihood` to the draws; `Posterior.add_log_likelihood` documents it."""
     function = "add_log_likelihood"
     if n_ratings is not None:
         n_ratings = check_integer(n_ratings, "n_ratings", function, minimum=1)
@@ -137,13 +97,12 @@ def add_log_likelihood(
     budget = check_bytes(memory_budget, "memory_budget", function)
     codes = sample_ratings(posterior.ratings, n_ratings, seed)
     found = _collected(posterior, codes, draws, integrated, budget, "n_ratings", function)
-    densities = PointwiseDensities(posterior, codes, draws=draws, integrated=integrated)
-    found.attrs["reff"] = relative_efficiency(densities, posterior)
+    found.attrs["reff"] = relative_efficiency(found.to_numpy())
     posterior.data["log_likelihood"] = xr.DataTree(found.to_dataset(promote_attrs=True))
 
 
 def _collected(
-    posterior: Drawn, codes: np.ndarray, draws: int, integrated: bool, budget: int, argument: str,
+    posterior: Judged, codes: np.ndarray, draws: int, integrated: bool, budget: int, argument: str,
     function: str,
 ) -> xr.DataArray:  # fmt: skip
     densities = PointwiseDensities(posterior, codes, draws=draws, integrated=integrated)
@@ -156,9 +115,6 @@ def _collected(
         )
         got = Described(f"{len(codes):,} ratings, which take {need / 1e9:.3g} GB")
         fail(argument, function, must, got)
-    out = np.empty((densities.chains, len(densities.draw), len(codes)))
-    for places, block in densities.blocks():
-        out[:, :, places] = block
     table = posterior.ratings
     coords: dict[str, Any] = {
         "chain": posterior.data["factors"]["chain"].to_numpy(),
@@ -168,7 +124,7 @@ def _collected(
         "item": ("rating_id", table.item_ids.to_numpy()[table.items[codes]]),
     }
     about = {"integrated": int(integrated), "ratings_in_all": len(table)}
-    return xr.DataArray(out, coords, ("chain", "draw", "rating_id"), "rating", about)
+    return xr.DataArray(densities.whole(), coords, ("chain", "draw", "rating_id"), "rating", about)
 
 
 def _check_codes(ratings: object, n: int, function: str) -> np.ndarray:

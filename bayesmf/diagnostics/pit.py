@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from bayesmf.evaluation import Predictor
     from bayesmf.predictive import Mixture
+    from bayesmf.ratings import Pairs
 
 BAND = 0.95
 SURE = 3.0
@@ -170,6 +171,15 @@ def pit(
     elif levels is not None:
         check_on_grid(truth, levels, "test", function)
     warn_if_seen("the model", model.ratings, pairs)
+    return pit_of(model, pairs, levels, draws=draws, bins=bins)
+
+
+def pit_of(
+    model: Predictor, pairs: Pairs, levels: np.ndarray | None, *, draws: int = 200, bins: int = 20
+) -> PIT:
+    """As `pit`, of rated cells and a scale that are checked, and without its warning."""
+    assert pairs.ratings is not None  # noqa: S101 - the caller has asked for them
+    truth = pairs.ratings
 
     def judge(cells: slice, mixture: Mixture) -> np.ndarray:
         return _cells(mixture, truth[cells], levels)

@@ -12,17 +12,19 @@ with fewer ratings is integrated, the user's where they have equally many.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import xarray as xr
 
+from bayesmf.diagnostics import measures
+from bayesmf.indexing import evenly
 from bayesmf.kernels import leave_out
 from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bayesmf.diagnostics.identified import Judged
     from bayesmf.indexing import Side
     from bayesmf.ratings import Ratings
 
@@ -38,14 +40,6 @@ fewer ArviZ does not fit it."""
 
 FOR_REFF = 200
 """Ratings, evenly spaced, whose effective sample sizes are averaged."""
-
-
-class Drawn(Protocol):
-    """What leaving out needs of a posterior."""
-
-    data: xr.DataTree
-    ratings: Ratings
-    cores: int
 
 
 class _Part(NamedTuple):
@@ -79,15 +73,15 @@ class PointwiseDensities:
     """
 
     def __init__(
-        self, posterior: Drawn, ratings: np.ndarray, *, draws: int, integrated: bool
+        self, posterior: Judged, ratings: np.ndarray, *, draws: int, integrated: bool
     ) -> None:
         self._group = posterior.data["factors"]
         self._center = float(posterior.data["constant_data"]["center"])
         self._table, self._cores = posterior.ratings, posterior.cores
         self.ratings, self.integrated = ratings, integrated
         self.chains, kept = self._group.sizes["chain"], self._group.sizes["draw"]
-        per_chain = min(kept, -(-draws // self.chains))
-        self.kept = np.linspace(0, kept - 1, per_chain).round().astype(np.int64)
+        per_chain = -(-draws // self.chains)
+        self.kept = evenly(kept, per_chain)
         self.draw = self._group["draw"].to_numpy()[self.kept]
         # Places of the draws where those of all chains stand in one row.
         self._flat = (np.arange(self.chains)[:, None] * kept + self.kept).ravel()
@@ -108,6 +102,13 @@ class PointwiseDensities:
                 return
             for side in ("user", "item"):
                 yield from self._of_side(pool, side, size)
+
+    def whole(self) -> np.ndarray:
+        """Log densities (n_chains, n_draws, n_ratings) of all the ratings, in their order."""
+        out = np.empty((self.chains, len(self.draw), len(self.ratings)))
+        for places, block in self.blocks():
+            out[:, :, places] = block
+        return out
 
     def _of_side(
         self, pool: ThreadPoolExecutor, side: str, size: int
@@ -204,25 +205,23 @@ def sample_ratings(table: Ratings, n_ratings: int | None, seed: int) -> np.ndarr
     return np.sort(rng.choice(len(table), n_ratings, replace=False))
 
 
-def relative_efficiency(densities: PointwiseDensities, posterior: Drawn) -> float:
+def relative_efficiency(values: np.ndarray) -> float:
     """Effective draws a draw of exp(log density), at most 1: the mean over some ratings.
 
+    Parameters
+    ----------
+    values : ndarray, shape (n_chains, n_draws, n)
+        Log densities of ratings; of more than `FOR_REFF` some are taken.
+
+    Notes
+    -----
     It sets how many draws count as the tail (Vehtari, Gelman & Gabry 2017, section 2.1). ArviZ's
     own default divides the effective sample size of all draws of the posterior by the number of
     draws of the densities, which is too large where these are fewer.
     """
-    import arviz  # noqa: PLC0415 - takes seconds to import, and only diagnostics need it
-
-    codes = densities.ratings
-    at = np.unique(np.linspace(0, len(codes) - 1, FOR_REFF).round().astype(int))
-    some = PointwiseDensities(
-        posterior, codes[at], draws=densities.n_draws, integrated=densities.integrated
-    )
-    if len(some.draw) < 4:  # too few for an effective sample size
+    chains, draws, n = values.shape
+    if draws < measures.FEWEST_DRAWS:
         return 1.0
-    values = np.concatenate([block for _, block in some.blocks()], axis=2)
-    scaled = np.exp(values - values.max(axis=(0, 1)))
-    found = arviz.ess(
-        xr.Dataset({"density": (("chain", "draw", "rating_id"), scaled)}), method="mean"
-    )
-    return min(1.0, float(found["density"].mean()) / densities.n_draws)
+    some = values[:, :, evenly(n, FOR_REFF)]
+    found = measures.ess(np.exp(some - some.max(axis=(0, 1))), "mean")
+    return min(1.0, float(found.mean()) / (chains * draws))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bayesmf.diagnostics.grids import half_way
-from bayesmf.indexing import chunks
+from bayesmf.indexing import chunks, evenly
 from bayesmf.kernels import mixtures
 from bayesmf.seeds import generator
 
@@ -120,8 +120,7 @@ class Replicator:
 
     def some_means(self, n: int) -> np.ndarray:
         """Expected ratings of at most n training cells, evenly spaced, in the middle draw."""
-        cells = np.linspace(0, len(self.ratings) - 1, min(n, len(self.ratings))).astype(np.int64)
-        return self._means(self._rows(self.n_kept // 2), cells)
+        return self._means(self._rows(self.n_kept // 2), evenly(len(self.ratings), n))
 
     def observed(self, edges: Edges) -> Features:
         """Features of the observed ratings."""
@@ -134,7 +133,7 @@ class Replicator:
         """Features of the ratings of n draws, evenly spaced over all kept draws of all chains."""
         parts = list(chunks(len(self.ratings), BLOCK))
         with ThreadPoolExecutor(self.cores) as pool:
-            for number in np.linspace(0, self.n_kept - 1, n).round().astype(int):
+            for number in evenly(self.n_kept, n):
                 rows = self._rows(int(number))
                 noise_sd = float(1 / np.sqrt(self.group["alpha"].to_numpy().ravel()[number]))
 

@@ -1,4 +1,4 @@
-"""Turning draws of factors: varimax of both sides, Procrustes, and signed matching.
+"""Turning draws of factors: varimax of both sides, and signed matching.
 
 Functions take the two sides of one draw in balanced form (`bayesmf.canonical.canonical_factors`):
 centred, and U'U = V'V. What turns both sides by the same rotation keeps that, and every u.v.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayesmf.canonical import nearest_rotation
 from bayesmf.seeds import generator
 
 STARTS = 10
@@ -119,17 +120,6 @@ def _climb(covariance: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, float
             continue
         rotation, value, gradient = following, reached, ahead
     return rotation, value
-
-
-def nearest_rotation(matrix: np.ndarray) -> np.ndarray:
-    """Orthogonal matrix (K, K) for which the trace of R' matrix is largest.
-
-    Of `draw.T @ reference` it is the turn that brings a draw nearest to a reference (Schoenemann
-    1966, Psychometrika 31(1)).
-    """
-    left, _, right = np.linalg.svd(matrix)
-    rotation: np.ndarray = left @ right
-    return rotation
 
 
 def signed_matching(products: np.ndarray, lengths: np.ndarray, reference: np.ndarray) -> np.ndarray:

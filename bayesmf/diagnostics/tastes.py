@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bayesmf.indexing import evenly
+
 MOST_DRAWS = 50
 """Draws, evenly spaced; fewer where `MOST_COLUMNS` factors are reached, but never below ten."""
 MOST_COLUMNS = 500
@@ -47,7 +49,7 @@ def taste_sizes(rows: np.ndarray, partners: np.ndarray, prob: float) -> TasteSiz
     left, right = (side.reshape(-1, *side.shape[2:]) for side in (rows, partners))
     total, n, k = left.shape
     kept = min(total, max(10, min(MOST_DRAWS, MOST_COLUMNS // k)))
-    picked = np.linspace(0, total - 1, kept).round().astype(int)
+    picked = evenly(total, kept)
     centre, middle = (
         np.array([side[s].mean(axis=0, dtype=np.float64) for s in picked]) for side in (left, right)
     )

@@ -1,23 +1,15 @@
-"""The verdict on a run in plain words: what it asks, what it found, and what to do.
-
-R-hat below 1.01 is asked, an effective sample size of 400, and a Monte Carlo error of 0.05 sd. Of
-chains that have converged, one quantity in ten has an R-hat of 1.01 or more at such a size, by
-chance alone, and one in a thousand 1.03 (`tests/test_diagnostics.py` draws them). So of a group of
-many 98% must be below 1.01, and each quantity must be below 1.03; what lies between is named, with
-the draws that would settle it. Singular values are in the order of their size: two near each other
-change places from draw to draw and mix slower than anything that is predicted, so that less is
-asked of each, and as much as of others of the interaction as a whole, `interaction_sd`.
-"""
+"""The verdict on a run in plain words: what was asked (`limits.py`), what was found, what to do."""
 
 from __future__ import annotations
 
 import html
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayesmf.diagnostics.limits import LIMITS, MANY, limits_of
 from bayesmf.evaluation import TRUSTED_K
 
 if TYPE_CHECKING:
@@ -25,95 +17,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from bayesmf.diagnostics.limits import Limits, Summary
 
-MANY = 50
-"""Quantities from which on 2% of them are at least one."""
-
-
-class Limits(NamedTuple):
-    """What is asked of a group of quantities.
-
-    Attributes
-    ----------
-    r_hat, share : float
-        Of MANY quantities or more, the share that must stay below `r_hat`.
-    most : float
-        What all must stay below.
-    ess : float
-        Least effective sample size, bulk and tail, of each.
-    mcse_sd : float
-        Largest Monte Carlo error of a mean, in sds.
-    """
-
-    r_hat: float = 1.01
-    share: float = 0.98
-    most: float = 1.03
-    ess: float = 400.0
-    mcse_sd: float = 0.05
-
-    def mixed(self, members: pd.DataFrame) -> bool:
-        """Whether R-hat is as asked; comparisons with NaN are False, as they should be."""
-        near = float((members["r_hat"] < self.r_hat).mean())
-        enough = near >= self.share or len(members) < MANY
-        return bool(enough and (members["r_hat"] < self.most).all())
-
-    def passed(self, members: pd.DataFrame) -> bool:
-        """Whether a group is as asked."""
-        if members.empty:
-            return True
-        # What could not be measured has not passed.
-        return bool(
-            self.mixed(members)
-            and (members[["ess_bulk", "ess_tail"]] >= self.ess).to_numpy().all()
-            and (members["mcse_sd"] <= self.mcse_sd).all()
-        )
-
-
-class Summary(NamedTuple):
-    """A group of quantities in one line; those that never change are left out.
-
-    Attributes
-    ----------
-    quantities : int
-    share : float
-        With R-hat below 1.01.
-    r_hat, ess_bulk, ess_tail, mcse_sd : float
-        The worst of each.
-    passed : bool
-    """
-
-    quantities: int
-    share: float
-    r_hat: float
-    ess_bulk: float
-    ess_tail: float
-    mcse_sd: float
-    passed: bool
-
-    @classmethod
-    def of(cls, name: str, part: pd.DataFrame) -> Summary:
-        """Summarise the group of that name."""
-        members = part[part["sd"] > 0]
-        values = {column: members[column].to_numpy() for column in members}
-        if members.empty:
-            nothing = float("nan")
-            return cls(0, nothing, nothing, nothing, nothing, nothing, passed=True)
-        return cls(
-            len(members),
-            float((values["r_hat"] < LIMITS["usual"].r_hat).mean()),
-            float(values["r_hat"].max()),  # NaN where one is
-            float(values["ess_bulk"].min()),
-            float(values["ess_tail"].min()),
-            float(values["mcse_sd"].max()),
-            LIMITS.get(name, LIMITS["usual"]).passed(members),
-        )
-
-
-LIMITS = {
-    "usual": Limits(),
-    "singular_value": Limits(share=0.0, most=1.05, ess=100.0, mcse_sd=0.1),
-}
-"""By group; "usual" for all others."""
 NAMES = {
     "alpha": "the noise precision", "total_log_likelihood": "the log likelihood",
     "train_rmse": "the training RMSE", "intercept": "the intercept",
@@ -169,8 +74,9 @@ def judge_chains(
     draws: int,
     drifts: Callable[[list[str]], bool],
 ) -> Verdict:
-    """Come to a verdict from what was measured: a table and a summary of each group.
+    """Come to a verdict from what was measured: a table and a summary of each group's members.
 
+    Members are those that change: what was fixed has nothing to be judged by.
     `drifts` tells of some groups whether the R-hat of later draws is as asked, where that of all
     draws is not.
     """
@@ -207,11 +113,7 @@ def _advice(
 ) -> list[str]:
     if draws < FEW_DRAWS:
         return [_more(attributes, draws, 1000)]
-    apart = [
-        name
-        for name, part in failed.items()
-        if not LIMITS.get(name, LIMITS["usual"]).mixed(part[part["sd"] > 0])
-    ]
+    apart = [name for name, members in failed.items() if not limits_of(name).mixed(members)]
     # Draws that are too few, though they agree, are no sign of a drift.
     if len(apart) == len(failed) and drifts(apart):
         tune = _round_up(int(attributes["tune"]) + draws // 2)
@@ -276,9 +178,8 @@ def _slow(groups: Mapping[str, Summary], draws: int) -> list[str]:
     return [f"R-hat is between {usual.r_hat} and {usual.most} of {told}; {cure}"]
 
 
-def _found(name: str, group: Summary, part: pd.DataFrame) -> str:
-    limits = LIMITS.get(name, LIMITS["usual"])
-    members = part[part["sd"] > 0]
+def _found(name: str, group: Summary, members: pd.DataFrame) -> str:
+    limits = limits_of(name)
     if members["r_hat"].isna().any():
         return f"R-hat of {NAMES[name]} could not be measured."
     where = "" if group.quantities == 1 else f" ({members['r_hat'].idxmax()})"
@@ -300,13 +201,13 @@ def _needed(failed: Mapping[str, pd.DataFrame], draws: int) -> int:
     # Both R-hat - 1 and the variance of a mean fall as one over the number of draws.
     factor = 1.2
     for name, members in failed.items():
-        part, limits = members[members["sd"] > 0], LIMITS.get(name, LIMITS["usual"])
+        limits = limits_of(name)
         factor = max(
             factor,
-            1.2 * limits.ess / part[["ess_bulk", "ess_tail"]].min().min(),
-            1.2 * (part["r_hat"].max() - 1) / (limits.most - 1),
-            1.2 * _times_for_share(part["r_hat"].to_numpy(), limits),
-            1.2 * (part["mcse_sd"].max() / limits.mcse_sd) ** 2,
+            1.2 * limits.ess / members[["ess_bulk", "ess_tail"]].min().min(),
+            1.2 * (members["r_hat"].max() - 1) / (limits.most - 1),
+            1.2 * _times_for_share(members["r_hat"].to_numpy(), limits),
+            1.2 * (members["mcse_sd"].max() / limits.mcse_sd) ** 2,
         )
     return math.ceil(factor * draws)
 

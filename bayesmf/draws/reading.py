@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bayesmf.indexing import evenly
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -65,6 +67,8 @@ class KeptDraws:
     limit : int, optional
         Use at most so many draws, evenly spaced; of a store, so many that lie in evenly spaced
         chunks, since a chunk is read as a whole.
+    only : int, optional
+        Use this draw alone, counted through all chains; it is read when its rows are asked for.
 
     Attributes
     ----------
@@ -74,24 +78,42 @@ class KeptDraws:
     noise_sd : ndarray, shape (n_draws,)
     in_memory : bool
         Whether all rows are in memory, and `blocks` gives one block.
+
+    Raises
+    ------
+    ValueError
+        If no factors were kept.
     """
 
-    def __init__(self, tree: xr.DataTree, limit: int | None = None) -> None:
+    def __init__(
+        self, tree: xr.DataTree, limit: int | None = None, *, only: int | None = None
+    ) -> None:
+        if "factors" not in tree:
+            raise ValueError(
+                "This posterior keeps no draws of factors (keep=0): it knows the cells that it "
+                "has tracked, and no others."
+            )
         group = self._group = tree["factors"].to_dataset()
         self._chains, self._kept = group.sizes["chain"], group.sizes["draw"]
         self.center = float(tree["constant_data"]["center"])
         self.has_bias = "user_bias" in group
         self.n_factors = group.sizes["factor"]
         lies_in = draws_together(group)
-        self.in_memory = lies_in is None or fits_in_memory(group)
+        self.in_memory = only is None and (lies_in is None or fits_in_memory(group))
         if limit is not None and limit >= self._chains * self._kept:
             limit = None
         if self.in_memory:
-            self._picked = slice(None) if limit is None else self._evenly(limit)
+            self._picked = (
+                slice(None) if limit is None else evenly(self._chains * self._kept, limit)
+            )
             self._arrays = [self._flat(name) for name in ROWS]
             self.n_draws = len(self._arrays[0])
         else:
-            self._segments = self._cut(min(lies_in or 1, DRAWS_PER_READ), limit)
+            if only is None:
+                self._segments = self._cut(min(lies_in or 1, DRAWS_PER_READ), limit)
+            else:
+                chain, draw = divmod(only, self._kept)
+                self._segments = [Segment(chain, slice(draw, draw + 1), slice(0, 1))]
             self._picked = np.concatenate(
                 [
                     s.chain * self._kept + np.arange(s.draws.start, s.draws.stop)
@@ -100,9 +122,6 @@ class KeptDraws:
             )
             self.n_draws = len(self._picked)
         self.noise_sd = 1 / np.sqrt(self._flat("alpha"))
-
-    def _evenly(self, limit: int) -> np.ndarray:
-        return np.linspace(0, self._chains * self._kept - 1, limit).round().astype(int)
 
     def _flat(self, name: str) -> np.ndarray:
         if name not in self._group:  # a model without biases

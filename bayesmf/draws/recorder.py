@@ -1,23 +1,43 @@
 """The recorder: takes states on the working scale, keeps draws on the rating scale.
 
-Every draw of what is identified is kept; factors are thinned so that they fit the memory budget.
-The recorder is handed to the chains, each of which writes only its own slice: no lock is needed.
+Every draw of what is identified is kept; factors are thinned. The recorder is handed to the chains,
+each of which writes only its own slice: no lock is needed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bayesmf.canonical import effects, singular_values
-from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bayesmf.draws.keeping import Keeping
     from bayesmf.draws.probes import Probes
     from bayesmf.gibbs.sampler import Info, State
     from bayesmf.model import BPMF, WorkingScale
     from bayesmf.ratings import Pairs, Ratings
+
+
+class Watched(NamedTuple):
+    """Cells that a run looks at in every draw.
+
+    Attributes
+    ----------
+    probes : Probes
+        Cells, users and items by which convergence is judged.
+    test : Pairs, optional
+        Held-out ratings; the RMSE of each chain's running mean prediction is kept.
+    tracked : Pairs, optional
+        Cells whose running mean and variance are kept.
+    """
+
+    probes: Probes
+    test: Pairs | None = None
+    tracked: Pairs | None = None
 
 
 class Recorder:
@@ -29,18 +49,9 @@ class Recorder:
     model : BPMF
     scale : WorkingScale
     chains, draws : int
-    memory_budget : int
-        Bytes for the thinned factor draws of all chains.
-    probes : Probes
-    test : Pairs, optional
-        Held-out ratings; the RMSE of each chain's running mean prediction is kept.
-    function : str
-        Named in errors.
-
-    Raises
-    ------
-    ValueError
-        If the budget does not hold one draw of each chain.
+    keeping : Keeping
+        Which draws of factors are kept, and how many draws are in memory at a time.
+    watched : Watched
     """
 
     def __init__(
@@ -51,33 +62,24 @@ class Recorder:
         *,
         chains: int,
         draws: int,
-        memory_budget: int,
-        probes: Probes,
-        test: Pairs | None,
-        function: str,
+        keeping: Keeping,
+        watched: Watched,
     ) -> None:
-        self.model, self.scale, self.probes, self.test = model, scale, probes, test
-        self.draws = draws
+        self.model, self.scale, self.keeping, self.watched = model, scale, keeping, watched
+        self.chains, self.draws = chains, draws
+        probes = watched.probes
         n, m, k, d = ratings.n_users, ratings.n_items, model.n_factors, model.n_coordinates
         self.n_ratings = len(ratings)
-        per_draw = 4 * (n + m) * d + 8 * (2 * (d * (d + 1) + k) + 1)
-        per_chain = memory_budget // (per_draw * chains)
-        if per_chain < 1:
-            need = per_draw * chains / 1e6
-            must = f"at least {need:.3g}MB, what one draw of each of {chains} chains takes"
-            fail("memory_budget", function, must, Described(f"{memory_budget / 1e6:g}MB"))
-        self.thin = -(-draws // per_chain)
-        kept = -(-draws // self.thin)
 
         def every(*shape: int) -> np.ndarray:
-            return np.empty((chains, draws, *shape))
+            return np.empty((chains, keeping.every, *shape))
 
         def thinned(*shape: int) -> np.ndarray:
-            return np.empty((chains, kept, *shape), dtype=np.float32)
+            return np.empty((chains, keeping.block, *shape), dtype=np.float32)
 
         def exact(*shape: int) -> np.ndarray:
             # Small, and inverted or taken to powers later: precisions overflow in float32 soon.
-            return np.empty((chains, kept, *shape))
+            return np.empty((chains, keeping.block, *shape))
 
         self.posterior: dict[str, np.ndarray] = {
             "alpha": every(),
@@ -89,23 +91,30 @@ class Recorder:
             "user_effect": every(len(probes.effect_users)),
             "item_effect": every(len(probes.effect_items)),
         }
-        self.factors: dict[str, np.ndarray] = {
-            "user_factors": thinned(n, k),
-            "item_factors": thinned(m, k),
-            "alpha": exact(),
-            "user_center": exact(k),
-            "item_center": exact(k),
-            "mu_user": exact(d),
-            "mu_item": exact(d),
-            "precision_user": exact(d, d),
-            "precision_item": exact(d, d),
-        }
-        if model.biases:
-            self.factors |= {"user_bias": thinned(n), "item_bias": thinned(m)}
+        self.factors: dict[str, np.ndarray] = {}
+        if keeping.thin:
+            self.factors = {
+                "user_factors": thinned(n, k),
+                "item_factors": thinned(m, k),
+                "alpha": exact(),
+                "user_center": exact(k),
+                "item_center": exact(k),
+                "mu_user": exact(d),
+                "mu_item": exact(d),
+                "precision_user": exact(d, d),
+                "precision_item": exact(d, d),
+            }
+            if model.biases:
+                self.factors |= {"user_bias": thinned(n), "item_bias": thinned(m)}
         self.stats: dict[str, np.ndarray] = {"seconds": every()}
-        if test is not None:
+        self.recorded = np.zeros(chains, dtype=np.int64)
+        self.sums: dict[str, np.ndarray] = {}
+        if watched.test is not None:
             self.stats["test_rmse"] = every()
-            self._test_sum = np.zeros((chains, len(test.users)))
+            self.sums["test"] = np.zeros((chains, len(watched.test.users)))
+        if watched.tracked is not None:
+            for name in ("tracked_mean", "tracked_squares"):
+                self.sums[name] = np.zeros((chains, len(watched.tracked.users)))
         self._unit = scale.units(k, model.biases)
         self._units = {np.dtype(name): self._unit.astype(name) for name in ("f4", "f8")}
         self._unit_products = np.outer(self._unit, self._unit)
@@ -116,9 +125,10 @@ class Recorder:
 
     def record(self, chain: int, draw: int, state: State, info: Info, seconds: float) -> None:
         """Keep one draw of one chain."""
-        at, scale, k = (chain, draw), self.scale, self.model.n_factors
+        at, scale, k = (chain, draw % self.keeping.every), self.scale, self.model.n_factors
         users, items = state.user_rows, state.item_rows
-        keep, probes = self.posterior, self.probes
+        keep, probes = self.posterior, self.watched.probes
+        self.recorded[chain] = draw + 1
         keep["alpha"][at] = state.alpha / scale.scale**2
         # The density of the ratings, not of their working-scale form: a change of variable.
         keep["total_log_likelihood"][at] = info.log_likelihood - self.n_ratings * np.log(
@@ -142,11 +152,16 @@ class Recorder:
             keep["singular_value"][at] = scale.scale * values
         keep["probe"][at] = self._latent(users[probes.users], items[probes.items])
         self.stats["seconds"][at] = seconds
-        if self.test is not None:
-            self._record_test(at, users, items, user_mean, item_mean)
+        test, tracked = self.watched.test, self.watched.tracked
+        if test is not None:
+            means = user_mean, item_mean
+            self.stats["test_rmse"][at] = self._test_rmse(chain, draw, test, state, means)
+        if tracked is not None:
+            self._track(chain, draw, self._latent(users[tracked.users], items[tracked.items]))
         # The first of every `thin`: an interrupted run has a row for its draws, however few.
-        if draw % self.thin == 0:
-            kept = (chain, draw // self.thin)
+        thin = self.keeping.thin
+        if thin and draw % thin == 0:
+            kept = (chain, draw // thin % self.keeping.block)
             try:
                 with np.errstate(over="raise"):
                     self._record_factors(kept, state)
@@ -165,23 +180,28 @@ class Recorder:
             cells += items[:, k]
         return self.scale.center + self.scale.scale * cells
 
-    def _record_test(
+    def _test_rmse(
         self,
-        at: tuple[int, int],
-        users: np.ndarray,
-        items: np.ndarray,
-        user_mean: np.ndarray,
-        item_mean: np.ndarray,
-    ) -> None:
-        test = self.test
-        assert test is not None  # noqa: S101 - the caller has checked
-        assert test.ratings is not None  # noqa: S101
+        chain: int,
+        draw: int,
+        test: Pairs,
+        state: State,
+        means: tuple[np.ndarray, np.ndarray],
+    ) -> float:
+        assert test.ratings is not None  # noqa: S101 - the caller has checked
         # An unknown id has no row; its running prediction takes the mean row of its side.
-        own, partners = users[test.users], items[test.items]
-        own[test.users < 0], partners[test.items < 0] = user_mean, item_mean
-        self._test_sum[at[0]] += self._latent(own, partners)
-        error = self._test_sum[at[0]] / (at[1] + 1) - test.ratings
-        self.stats["test_rmse"][at] = np.sqrt(np.mean(error**2))
+        own, partners = state.user_rows[test.users], state.item_rows[test.items]
+        own[test.users < 0], partners[test.items < 0] = means
+        total = self.sums["test"][chain]
+        total += self._latent(own, partners)
+        return float(np.sqrt(np.mean((total / (draw + 1) - test.ratings) ** 2)))
+
+    def _track(self, chain: int, draw: int, cells: np.ndarray) -> None:
+        # Welford (1962), Technometrics 4: the mean, and the sum of squares around it.
+        mean, squares = (self.sums[name][chain] for name in ("tracked_mean", "tracked_squares"))
+        before = cells - mean
+        mean += before / (draw + 1)
+        squares += before * (cells - mean)
 
     def _record_factors(self, kept: tuple[int, int], state: State) -> None:
         keep, k = self.factors, self.model.n_factors
@@ -200,15 +220,25 @@ class Recorder:
             keep[f"mu_{side}"][kept] = hyper.mean * self._unit
             keep[f"precision_{side}"][kept] = hyper.precision / self._unit_products
 
+    def begin(self, states: Sequence[State]) -> None:
+        """Take notice of where chains start: nothing to do where draws are in memory."""
+
+    def swept(self, chain: int, state: State) -> None:
+        """Take notice of a sweep whose draw, if it has one, is recorded."""
+
+    def end(self, states: Sequence[State]) -> None:
+        """Take notice of where chains have ended or been interrupted."""
+
     def keep_chains(self, chains: int) -> None:
         """Forget all but the first chains: an interrupt may come before the others."""
-        for arrays in (self.posterior, self.factors, self.stats):
+        self.chains, self.recorded = chains, self.recorded[:chains]
+        for arrays in (self.posterior, self.factors, self.stats, self.sums):
             for name in arrays:
                 arrays[name] = arrays[name][:chains]
 
     def trimmed(self, draws: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """Posterior, factors and statistics of the first `draws` draws of every chain."""
-        kept = -(-draws // self.thin)
+        kept = self.keeping.kept(draws)
         return (
             {name: array[:, :draws] for name, array in self.posterior.items()},
             {name: array[:, :kept] for name, array in self.factors.items()},

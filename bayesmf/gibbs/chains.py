@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Executor
 
     from bayesmf.gibbs.sampler import Info, State, Step
@@ -32,6 +33,15 @@ class DrawRecorder(Protocol):
 
     def train_rmse(self, info: Info) -> float:
         """Training RMSE on the rating scale."""
+
+    def begin(self, states: Sequence[State]) -> None:
+        """Take notice of where chains start."""
+
+    def swept(self, chain: int, state: State) -> None:
+        """Take notice of a sweep whose draw, if it has one, is recorded."""
+
+    def end(self, states: Sequence[State]) -> None:
+        """Take notice of where chains have ended or been interrupted."""
 
 
 class Plan(NamedTuple):
@@ -75,6 +85,7 @@ class Chain:
                 recorder.record(self.number, draw, state, info, seconds)
             # Only now: an interrupted chain counts a draw when it is recorded.
             self.state, self.rmse = state, recorder.train_rmse(info)
+            recorder.swept(self.number, state)
 
 
 def worker_threads(chains: int, cores: int) -> tuple[int, int]:

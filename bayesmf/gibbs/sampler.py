@@ -20,7 +20,7 @@ from bayesmf.gibbs.conditionals import Hyper, draw_alpha, draw_hyper, draw_stren
 from bayesmf.gibbs.engines import Residuals, RowTask
 from bayesmf.kernels.residuals import sum_products
 from bayesmf.kernels.streams import Purpose, Streams
-from bayesmf.model import GammaPrior
+from bayesmf.model import FAR, GammaPrior
 
 if TYPE_CHECKING:
     from bayesmf.gibbs.conditionals import Moments
@@ -115,8 +115,6 @@ SIDES = ("user", "item")
 MOVES_EVERY, TURNS = 4, {1: "user", 2: "item"}
 """Whose moves belong to a sweep, by its number modulo four; each takes a sum of squares."""
 
-FAR = 1e4
-"""Sds that the mean of the targets may be from zero for moves."""
 MOST_SPREAD = 0.15
 """Most that factors are spread at the start. From a wide start a chain first explains noise by
 factors and takes long to unlearn it; a start at zero would be a saddle."""
@@ -257,7 +255,10 @@ def squared_error(data: Data, state: State, engine: Engine) -> float:
 
 
 def scan(blocks: dict[str, Block], sweep: int) -> list[Block]:
-    """List the blocks of one sweep, in their order: all but the moves of other sweeps."""
+    """List the blocks of one sweep, in their order: all but the moves of other sweeps.
+
+    The same for sweeps whose numbers are alike modulo `MOVES_EVERY`.
+    """
     turn = TURNS.get(sweep % MOVES_EVERY)
     return [
         block
@@ -269,11 +270,12 @@ def scan(blocks: dict[str, Block], sweep: int) -> list[Block]:
 def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
     """Make the sweep of a model on data with an engine."""
     every = build_blocks(data, model, engine)
+    scans = [scan(every, sweep) for sweep in range(MOVES_EVERY)]
     n = data.n_ratings
 
     def step(state: State, streams: Streams) -> tuple[State, Info]:
         state = state._replace(sweep=state.sweep + 1)
-        blocks = scan(every, state.sweep)
+        blocks = scans[state.sweep % MOVES_EVERY]
         for block in blocks:
             state = block(state, streams)
         info = inspect(state, n)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from bayesmf.diagnostics.verdict import LIMITS
-from bayesmf.plots.style import accent, contrast, grid, ink, palette, prepare, styled
+from bayesmf.diagnostics.limits import LIMITS
+from bayesmf.indexing import evenly
+from bayesmf.plots.style import accent, chain_colors, contrast, grid, ink, prepare, styled
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
@@ -106,13 +107,10 @@ def plot_noise_trace(posterior: Sampled, *, ax: Axes | None = None) -> Axes:
     ax = prepare(ax)
     alpha = posterior.data["posterior"]["alpha"]
     sd = 1 / np.sqrt(alpha.to_numpy())
-    at = np.linspace(0, sd.shape[1] - 1, min(sd.shape[1], MAX_POINTS)).round().astype(int)
-    colors = palette()
-    order = [2, 0, 1, 4, 3, 5]
-    for k, chain in enumerate(sd):
-        color = colors[order[k % len(order)]]
-        name = f"chain {alpha['chain'].to_numpy()[k]}"
-        ax.plot(at + 1, chain[at], lw=0.8, alpha=0.8, color=color, label=name)
+    at = evenly(sd.shape[1], MAX_POINTS)
+    names = alpha["chain"].to_numpy()
+    for name, chain, color in zip(names, sd, chain_colors(len(sd)), strict=True):
+        ax.plot(at + 1, chain[at], lw=0.8, alpha=0.8, color=color, label=f"chain {name}")
     ax.set(
         xlabel="draw",
         ylabel="noise sd (rating)",

@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayesmf.plots.style import accent, contrast, grid, ink, prepare, styled
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
     from bayesmf.diagnostics.leave_one_out import LeaveOneOut
-
-
-class Judged(Protocol):
-    """What `plot_ranks` needs of a choice."""
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """Differences and their standard errors by rank."""
-
-    @property
-    def best(self) -> int:
-        """The best rank."""
-
-    @property
-    def chosen(self) -> int:
-        """The rank to take."""
+    from bayesmf.diagnostics.ranks import RankChoice
 
 
 @styled
-def plot_ranks(choice: Judged, *, ax: Axes | None = None) -> Axes:
+def plot_ranks(choice: RankChoice, *, ax: Axes | None = None) -> Axes:
     """Mean log score of a rating by rank, as the difference from the best, with standard errors.
 
     The chosen rank is the smallest whose bar reaches zero.

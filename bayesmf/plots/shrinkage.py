@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from bayesmf.checks import check_factors
 from bayesmf.diagnostics.by_count import count_bins
 from bayesmf.diagnostics.tastes import taste_sizes
 from bayesmf.plots.counts import count_axis
@@ -51,7 +52,7 @@ def plot_scree(posterior: Sampled, *, prob: float = 0.9, ax: Axes | None = None)
     prob = check_number(prob, "prob", function, above=0, below=1)
     drawn = posterior.data["posterior"]["singular_value"].to_numpy()
     k = drawn.shape[-1]
-    _needs_factors(k, function)
+    check_factors(k, function)
     ax = prepare(ax)
     ratings = posterior.ratings
     values = drawn.reshape(-1, k) / np.sqrt(float(ratings.n_users) * ratings.n_items)
@@ -126,7 +127,7 @@ def plot_shrinkage(
     n = check_integer(n, "n", function, minimum=1)
     ratings = posterior.ratings
     group = posterior.data["factors"]
-    _needs_factors(group.sizes["factor"], function)
+    check_factors(group.sizes["factor"], function)
     ax = prepare(ax)
     other = "item" if by == "user" else "user"
     rows, partners = (group[f"{side}_factors"].to_numpy() for side in (by, other))
@@ -162,9 +163,3 @@ def plot_shrinkage(
     ax.set(ylabel=f"sd over {other}s (rating)", title=f"Known tastes: {few} {unit}, {many}")
     ax.legend(markerscale=1.4, ncols=2, columnspacing=1.0)
     return ax
-
-
-def _needs_factors(k: int, function: str) -> None:
-    if k == 0:
-        message = f"{function} needs factors, but this model has n_factors=0 (biases only)."
-        raise ValueError(message)

@@ -12,14 +12,13 @@ import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.lines import Line2D
 
+from bayesmf.diagnostics.identified import Kept
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import pandas as pd
-    import xarray as xr
     from matplotlib.axes import Axes
-
-    from bayesmf.ratings import Ratings
 
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 VERMILLION, PURPLE, SKY = "#D55E00", "#CC79A7", "#56B4E9"
@@ -57,11 +56,8 @@ _COMMON: dict[str, Any] = {
 _INKS = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color")
 
 
-class Sampled(Protocol):
+class Sampled(Kept, Protocol):
     """What figures need of a posterior."""
-
-    data: xr.DataTree
-    ratings: Ratings
 
     def predict(self, pairs: object, *, prob: float | None = ..., kind: str = ...) -> pd.DataFrame:
         """Predict cells, with intervals."""
@@ -83,6 +79,10 @@ def style(*, dark: bool = False) -> Iterator[None]:
     ----------
     dark : bool, default False
         For a dark page: light text, brighter colours. The background is transparent either way.
+
+    Returns
+    -------
+    context manager
 
     Examples
     --------
@@ -141,6 +141,13 @@ def key(name: str, look: Look) -> Line2D:
 def palette() -> list[str]:
     """Colours of models: the style's where one is set, else Okabe and Ito's for a light page."""
     return list(_DARK_CYCLE if _cycle() == _DARK_CYCLE else _CYCLE)
+
+
+def chain_colors(n_chains: int) -> list[str]:
+    """Colours of chains, that of one model first."""
+    colors = palette()
+    order = (2, 0, 1, 4, 3, 5)
+    return [colors[order[k % len(order)]] for k in range(n_chains)]
 
 
 def _cycle() -> tuple[str, ...]:

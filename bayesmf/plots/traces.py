@@ -8,9 +8,11 @@ import numpy as np
 import xarray as xr
 
 from bayesmf.diagnostics.identified import check_identified, interaction_sd
-from bayesmf.diagnostics.verdict import LIMITS
+from bayesmf.diagnostics.limits import LIMITS
+from bayesmf.diagnostics.measures import FEWEST_DRAWS, ess
+from bayesmf.indexing import evenly
+from bayesmf.plots.style import chain_colors, ink, looks, prepare, styled
 from bayesmf.plots.style import grid as faint_grid
-from bayesmf.plots.style import ink, looks, palette, prepare, styled
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ ENOUGH = int(LIMITS["usual"].ess)
 MOST_PROBES = 100
 MOST_ENTRIES = 4
 POINTS = 10
-FEWEST_DRAWS = 4
+ARVIZ_COLORS = 3
+"""Colours that ArviZ asks for at least, though there be fewer chains."""
 
 
 @styled
@@ -68,7 +71,7 @@ def plot_trace(posterior: Sampled, names: str | Sequence[str] | None = None) -> 
     words: dict[str, Any] = {"color": ink(), "size": 10}
     found = arviz.plot_trace_dist(
         xr.DataTree.from_dict({"posterior": shown}), compact=False, combined=False,
-        backend="matplotlib", kind="kde", color=_chain_colors(n_chains),
+        backend="matplotlib", kind="kde", color=chain_colors(max(ARVIZ_COLORS, n_chains)),
         visuals={
             "label": words, "xlabel_trace": words, "trace": {"width": 0.6},
             "ticklabels": {"size": 9},
@@ -125,7 +128,7 @@ def plot_rank(posterior: Sampled, names: str | Sequence[str] | None = None) -> F
     columns = min(n_panels, 2)
     found = arviz.plot_rank(
         xr.DataTree.from_dict({"posterior": shown}), envelope_prob=0.95, method="mtc_c",
-        backend="matplotlib", color=_chain_colors(n_chains), col_wrap=columns,
+        backend="matplotlib", color=chain_colors(max(ARVIZ_COLORS, n_chains)), col_wrap=columns,
         visuals={"title": words, "xlabel": words | {"text": "rank, as a share"}},
         figure_kwargs={"figsize": (4.1 * columns, 2.4 * -(-n_panels // columns))},
     )  # fmt: skip
@@ -179,22 +182,17 @@ def plot_ess_growth(
     >>> plots.plot_ess_growth(post, "alpha").get_ylabel()
     'bulk ESS'
     """
-    import arviz  # noqa: PLC0415 - takes seconds to import, and only a few figures need it
-
     function = "plot_ess_growth"
     shown = _selected(posterior, names, function, (*NAMES, "probe"), probes=MOST_PROBES)
     n_draws, n_chains = shown.sizes["draw"], shown.sizes["chain"]
     if n_draws < FEWEST_DRAWS:
         must = f"a posterior of at least {FEWEST_DRAWS} draws a chain"
         fail("posterior", function, must, Described(f"{n_draws}"))
-    used = np.unique(np.linspace(max(FEWEST_DRAWS, n_draws // POINTS), n_draws, POINTS).astype(int))
-    found = [
-        arviz.ess(shown.isel(draw=slice(count)), method="bulk", sample_dims=["chain", "draw"])
-        for count in used
-    ]
+    first = max(FEWEST_DRAWS, n_draws // POINTS)
+    used = first + evenly(n_draws - first + 1, POINTS)
     curves: dict[str, list[float]] = {}
-    for name in shown.data_vars:
-        values = [one[name].to_numpy() for one in found]
+    for name, drawn in shown.data_vars.items():
+        values = [ess(drawn.to_numpy()[:, :count]) for count in used]
         if name == "probe":
             curves["probe cells, median"] = [float(np.median(value)) for value in values]
             curves["probe cells, worst"] = [float(value.min()) for value in values]
@@ -243,21 +241,13 @@ def _selected(
         dim = str(values.dims[-1])
         labels = values[dim].to_numpy()
         if name == "probe" and probes is not None:
-            some = np.unique(np.linspace(0, len(labels) - 1, probes).astype(int))
-            columns[name] = values.isel({dim: some})
+            columns[name] = values.isel({dim: evenly(len(labels), probes)})
             continue
         for entry in range(min(first, len(labels))):
             columns[f"{name}[{labels[entry]}]"] = values.isel({dim: entry}, drop=True)
     if not columns:
         fail("names", function, "variables with at least one entry", names)
     return xr.Dataset(columns)
-
-
-def _chain_colors(n_chains: int) -> list[str]:
-    colors = palette()
-    order = [2, 0, 1, 4, 3, 5]
-    # ArviZ asks for three at least.
-    return [colors[order[k % len(order)]] for k in range(max(3, n_chains))]
 
 
 def _finished(collection: Any) -> Figure:

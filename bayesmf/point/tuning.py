@@ -38,15 +38,16 @@ class Tuned(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What stays fixed while penalties are tried."""
+    """What stays fixed while penalties are tried; its defaults are those of `fit_als`."""
 
     n_factors: int
     biases: bool
-    weighted: bool
-    center: bool
-    max_iter: int
-    tol: float
     seed: int
+    weighted: bool = False
+    center: bool = True
+    max_iter: int = 200
+    tol: float = 1e-4
+    validation_size: float = 0.1
     dtype: str = "float64"
 
 
@@ -84,7 +85,6 @@ def tune(
     *,
     reg: float | None,
     reg_bias: float | None,
-    validation_size: float,
     tick: Callable[[float], None],
 ) -> Tuned:
     """Choose the penalties that are None by the RMSE on a random part of the ratings.
@@ -93,7 +93,8 @@ def tune(
     it; each by walking a geometric ladder as long as the error falls, then half a step around.
     """
     order = generator(settings.seed, "validation").permutation(len(ratings))
-    n_validation = min(max(round(validation_size * len(ratings)), 1), len(ratings) - 1)
+    n_validation = round(settings.validation_size * len(ratings))
+    n_validation = min(max(n_validation, 1), len(ratings) - 1)
     train = ratings.take(order[n_validation:])
     held = np.sort(order[:n_validation])
     held_users = train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]])

@@ -15,8 +15,9 @@ from jinja2 import Environment, StrictUndefined
 
 from bayesmf.checks import check_titles
 from bayesmf.diagnostics.alignment import align
-from bayesmf.diagnostics.criticism import check_predictive
-from bayesmf.diagnostics.pit import pit
+from bayesmf.diagnostics.criticism import FEWEST_DRAWS, check_predictive
+from bayesmf.diagnostics.grids import detect_grid
+from bayesmf.diagnostics.pit import pit_of
 from bayesmf.evaluation import compare
 from bayesmf.plots.style import Sampled, decimals
 from bayesmf.report.figures import (
@@ -51,8 +52,6 @@ REPLICATES = 60
 """Draws from which ratings are made up for the predictive check."""
 ON_EACH_END = 4
 """Items that are named on each end of a factor."""
-FEWEST = 20
-"""Kept draws of all chains, of which a predictive check can be made."""
 OWN_NAMES = ("BPMF", "this posterior", "the posterior of this page")
 """Names for the posterior; the first that no other model has."""
 STATUS = {
@@ -141,8 +140,8 @@ def write_report(
 def check_judged(test: object, models: object, posterior: Reported, function: str) -> None:
     """Check what a page is to compare on, and with."""
     kept = posterior.data["factors"].sizes
-    if kept["chain"] * kept["draw"] < FEWEST:
-        must = f"a result with at least {FEWEST} kept draws"
+    if kept["chain"] * kept["draw"] < FEWEST_DRAWS:
+        must = f"a result with at least {FEWEST_DRAWS} kept draws"
         got = Described(f"{kept['chain'] * kept['draw']}")
         fail("posterior", function, must, got)
     if models is not None:
@@ -171,7 +170,11 @@ def test_parts(posterior: Reported, judged: Judgement) -> dict[str, Any]:
     """What held-out ratings say."""
     comparison, models, name = judged
     test = comparison.cells["test"]
-    found = pit(models[name], test)
+    model = models[name]
+    pairs = model.ratings.pairs(test, "test", "report", with_rating=True)
+    levels = detect_grid(model.ratings.values, test["rating"].to_numpy())
+    # The comparison has warned of cells that were trained on: once is enough.
+    found = pit_of(model, pairs, levels)
     return {
         "lead": lead(comparison, name),
         "comparison": comparison_html(comparison),

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from bayesmf.diagnostics.identified import Kept
 from bayesmf.model import BPMF
-
-if TYPE_CHECKING:
-    import xarray as xr
-
-    from bayesmf.ratings import Ratings
 
 PACKAGES = ("arviz", "xarray", "scipy", "pandas")
 """Whose versions are those of the machine that writes the page; others come with the draws."""
 
 
-class Fitted(Protocol):
+class Fitted(Kept, Protocol):
     """What is asked of a posterior."""
 
-    data: xr.DataTree
     model: BPMF
-    ratings: Ratings
 
 
 def call_text(posterior: Fitted) -> str:

@@ -9,11 +9,22 @@ import numpy as np
 import pandas as pd
 
 from bayesmf import ranking
+from bayesmf.checks import check_factors
+from bayesmf.draws.saving import check_target, save_tree
+from bayesmf.eligible import check_eligible
+from bayesmf.strategies import Strategy
 from bayesmf.tables import lookup_ids
 from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
+    import xarray as xr
+
+    from bayesmf.eligible import Eligible
     from bayesmf.ratings import Ratings
+    from bayesmf.scoring import Source
 
 
 class Result(ABC):
@@ -25,14 +36,72 @@ class Result(ABC):
     cores: int = 1
 
     @abstractmethod
-    def _rows(self) -> ranking.Rows:
-        """Factors and biases of all draws."""
+    def _source(self, limit: int | None = None) -> Source:
+        """Factors and biases in a row of draws, at most so many."""
+
+    def _scored(self, strategy: Strategy) -> Source:
+        # What the strategy looks at.
+        del strategy
+        return self._source()
+
+    @abstractmethod
+    def _scores_of_unknown(
+        self, strategy: Strategy, items: np.ndarray, names: list[str]
+    ) -> np.ndarray:
+        """Scores (n_users, n_items) of some items (codes) for users who were never seen.
+
+        One row stands for all where they are alike.
+        """
 
     @abstractmethod
     def _intervals(
         self, users: np.ndarray, items: np.ndarray, prob: float | None, kind: str
     ) -> dict[str, np.ndarray]:
         """Mean, and what else is known, of cells given by code; no interval without `prob`."""
+
+    @abstractmethod
+    def _tree(self) -> xr.DataTree:
+        """Everything that it holds, to be saved."""
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Save it whole, with its ratings; `bayesmf.load` opens it again.
+
+        Parameters
+        ----------
+        path : path
+            Ending in ``.zarr`` for a Zarr store, in ``.nc`` for netCDF; ArviZ and xarray read both.
+            What does not fit in memory is better off in a store. It appears under its name only
+            when it is complete.
+        overwrite : bool, default False
+            Whether what is there may be replaced.
+
+        Returns
+        -------
+        Path
+            Where it was saved.
+
+        Raises
+        ------
+        FileExistsError, FileNotFoundError
+            If the path is taken, or its folder does not exist.
+        ValueError, TypeError
+            For a path with another ending.
+
+        Examples
+        --------
+        >>> import bayesmf, tempfile
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> als = bayesmf.fit_als(ratings, n_factors=2, random_seed=1, progressbar=False)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = als.save(f"{folder}/als.nc")
+        ...     again = bayesmf.load(path)
+        >>> again
+        <PointEstimate of <Ratings: 900 ratings of 40 items by 60 users, ...
+        """
+        check_bool(overwrite, "overwrite", "save")
+        target = check_target(path, overwrite, "save")
+        save_tree(self._tree(), target)
+        return target
 
     def _predict(
         self,
@@ -66,49 +135,73 @@ class Result(ABC):
         return low, high
 
     def _recommend(
-        self, users: object, n: int, exclude_seen: bool, prob: float | None, kind: str
+        self,
+        users: object,
+        n: int,
+        strategy: Strategy,
+        candidates: object,
+        allowed: object,
+        exclude_seen: bool,
+        prob: float | None,
+        kind: str,
     ) -> pd.DataFrame:
         function = "recommend"
         n = check_integer(n, "n", function, minimum=1)
         check_bool(exclude_seen, "exclude_seen", function)
         prob, kind = check_interval(prob, kind, function)
+        if strategy.name == "affinity":
+            check_factors(self.n_factors, "recommend by affinity")
         ids, codes = self._codes(users, "user", "users", function)
+        eligible = check_eligible(candidates, allowed, ids, self.ratings, function)
         known = codes >= 0
-        lists: list[np.ndarray] = [np.empty(0, dtype=int)] * len(codes)
-        best = ranking.recommend(
-            self._rows(), self.ratings, codes[known], n,
-            exclude_seen=exclude_seen, cores=self.cores,
-        )  # fmt: skip
-        for at, items in zip(np.flatnonzero(known), best, strict=True):
-            lists[at] = items
+        lists = [ranking.NOTHING] * len(codes)
+        if known.any():
+            best = ranking.recommend(
+                self._scored(strategy), strategy, codes[known], n, eligible.of(known),
+                self.ratings.by_user if exclude_seen else None, cores=self.cores,
+            )  # fmt: skip
+            for at, one in zip(np.flatnonzero(known), best, strict=True):
+                lists[at] = one
         if not known.all():
-            # All unknown users are alike: one list serves them.
-            everything = np.arange(self.ratings.n_items)
-            nobody = np.full(len(everything), -1)
-            means = self._intervals(nobody, everything, None, kind)["mean"]
-            shared = ranking.top_n(means[None, :], n)[0]
-            for at in np.flatnonzero(~known):
-                lists[at] = shared
-        lengths = [len(items) for items in lists]
-        items = np.concatenate(lists) if lists else np.empty(0, dtype=int)
+            best = self._best_for_unknown(strategy, ids[~known], n, eligible.of(~known))
+            for at, one in zip(np.flatnonzero(~known), best, strict=True):
+                lists[at] = one
+        lengths = [len(one.items) for one in lists]
+        items = np.concatenate([np.empty(0, dtype=np.intp), *(one.items for one in lists)])
         columns = {
             "user": ids[np.repeat(np.arange(len(ids)), lengths)],
-            "rank": np.concatenate([np.arange(1, m + 1) for m in lengths] or [np.empty(0, int)]),
+            "rank": np.concatenate([np.empty(0, int), *(np.arange(1, m + 1) for m in lengths)]),
             "item": self.ratings.item_ids[items],
         }
+        if strategy.name != "mean":
+            columns["score"] = np.concatenate([np.empty(0), *(one.scores for one in lists)])
         columns |= self._intervals(np.repeat(codes, lengths), items, prob, kind)
         columns.pop("sd", None)
         return pd.DataFrame(columns)
 
+    def _best_for_unknown(
+        self, strategy: Strategy, ids: np.ndarray, n: int, eligible: Eligible
+    ) -> list[ranking.Listed]:
+        items = eligible.items
+        if strategy.name != "affinity":
+            found = self._scores_of_unknown(strategy, items, ids.tolist())
+            return ranking.recommend_unknown(found, n, eligible)
+        # Nothing is known of their taste, so that no item is nearer to it: the mean decides.
+        found = self._scores_of_unknown(Strategy(), items, ids.tolist())
+        lists = ranking.recommend_unknown(found, n, eligible)
+        return [one._replace(scores=np.zeros(len(one.items))) for one in lists]
+
     def _similar(self, one: object, side: str, n: int, prob: float) -> pd.DataFrame:
         function = f"similar_{side}s"
-        self._needs_factors(function)
+        check_factors(self.n_factors, function)
         n = check_integer(n, "n", function, minimum=1)
         prob = check_number(prob, "prob", function, above=0, below=1)
         ids, codes = self._codes([one], side, side, function)
         if codes[0] < 0:
             fail(side, function, f"one of the {side}s of the training ratings", ids[0])
-        cosines = ranking.similarities(self._rows(), side, int(codes[0]))
+        source = self._source(ranking.MAX_DRAWS)
+        sizes = self.ratings.n_users, self.ratings.n_items
+        cosines = ranking.similarities(source, side, *sizes, int(codes[0]))
         scores = cosines.mean(axis=0)
         scores[codes[0]] = -np.inf
         best = ranking.top_n(scores[None, :], min(n, len(scores) - 1))[0]
@@ -201,12 +294,13 @@ class Result(ABC):
         >>> als.top_items(0, n=3)["end"].tolist()
         ['top', 'top', 'top', 'bottom', 'bottom', 'bottom']
         """
-        self._needs_factors("top_items")
+        check_factors(self.n_factors, "top_items")
         # Few rows span fewer directions than there are factors.
         rank = min(self.n_factors, self.ratings.n_users, self.ratings.n_items)
         check_integer(factor, "factor", "top_items", maximum=rank - 1)
         n = check_integer(n, "n", "top_items", minimum=1)
-        turned = ranking.loadings(self._rows())[:, :, factor]
+        source = self._source(ranking.MAX_DRAWS)
+        turned = ranking.loadings(source, self.ratings.n_users, self.ratings.n_items)[:, :, factor]
         mean = turned.mean(axis=0)
         best = [ranking.top_n(sign * mean[None, :], n)[0] for sign in (1, -1)]
         items = np.concatenate(best)
@@ -219,11 +313,6 @@ class Result(ABC):
         if len(turned) > 1:
             columns["sd"] = turned.std(axis=0)[items]
         return pd.DataFrame(columns)
-
-    def _needs_factors(self, function: str) -> None:
-        if self.n_factors == 0:
-            message = f"{function} needs factors, but this model has n_factors=0 (biases only)."
-            raise ValueError(message)
 
     def _codes(
         self, ids: object, side: str, argument: str, function: str

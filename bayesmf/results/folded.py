@@ -15,6 +15,7 @@ import xarray as xr
 
 from bayesmf import ranking
 from bayesmf.canonical import canonical_factors, canonical_row
+from bayesmf.checks import check_factors
 from bayesmf.diagnostics import fold_weights
 from bayesmf.draws.reading import KeptDraws
 from bayesmf.folding.drawing import fold
@@ -166,7 +167,7 @@ class FoldedPosterior(Posterior):
             asked = super() if self.parent is None else self.parent
             found: pd.DataFrame = getattr(asked, function)(one, n, prob=prob)
             return found
-        self._needs_factors(function)
+        check_factors(self.n_factors, function)
         n = check_integer(n, "n", function, minimum=1)
         prob = check_number(prob, "prob", function, above=0, below=1)
         ids, codes = self._codes([one], side, side, function)

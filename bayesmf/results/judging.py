@@ -1,41 +1,24 @@
-"""What a posterior can say of itself: convergence, summaries, alignment, criticism, a report."""
+"""What a posterior can say of itself: convergence, summaries, alignment, criticism."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bayesmf.diagnostics import alignment, convergence, criticism, leave_one_out, likelihoods
-from bayesmf.point.tuning import Settings
-from bayesmf.progress import Progress
-from bayesmf.results.base import Result
-from bayesmf.results.least_squares import least_squares
+from bayesmf.results.reporting import Reporting
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-    from pathlib import Path
-
     import pandas as pd
-    import xarray as xr
 
     from bayesmf.diagnostics.aligned import Alignment
     from bayesmf.diagnostics.convergence import Diagnostics
     from bayesmf.diagnostics.criticism import PredictiveCheck
     from bayesmf.diagnostics.leave_one_out import LeaveOneOut
-    from bayesmf.evaluation import Predictor
-    from bayesmf.model import BPMF
-    from bayesmf.results.point_estimate import PointEstimate
-
-VALIDATION = 0.1
-"""Share of the training ratings by which ALS chooses its penalties, as `fit_als` does."""
 
 
-class Judging(Result):
+class Judging(Reporting):
     """Methods by which a posterior is judged, each delegating to `bayesmf.diagnostics`."""
-
-    data: xr.DataTree
-    model: BPMF
 
     @cached_property
     def _diagnosed(self) -> Diagnostics:
@@ -125,10 +108,13 @@ class Judging(Result):
         Parameters
         ----------
         draws : int, default 200
-            Draws to align, of all chains together.
+            Draws to align, of all chains together, evenly spaced over those that are kept; fewer
+            where their loadings would take more than 256 MB, which the result says.
         method : {"procrustes", "matchalign"}, default "procrustes"
-            Draws are turned to their mean and then all to its simple structure, or each to its own
-            and then matched; see `bayesmf.diagnostics.alignment.align`.
+            "procrustes": draws are turned to their mean, and then all by the one rotation that
+            gives the mean simple structure. "matchalign": each draw is turned to its own, then its
+            columns are matched. Where most rows have few ratings the simple structure of one draw
+            is that of its noise, and draws agree on little: `Alignment.strength` tells how much.
 
         Returns
         -------
@@ -138,7 +124,16 @@ class Judging(Result):
         Raises
         ------
         ValueError, TypeError
-            For a model without factors, or wrong arguments.
+            For a model without factors, or fewer draws than chains.
+
+        Notes
+        -----
+        Each factor is scaled such that its loadings have an sd of 1 over users: an item's loading
+        is then the change of its expected rating for a user one sd up. Factors stand in the order
+        of their strength, with the sign that makes the item with the largest mean loading positive;
+        of fewer rows than factors there are only so many. Intervals are those of loadings in this
+        frame: what would turn all draws alike is not in them. The method is described, with its
+        sources, in `bayesmf.diagnostics.alignment`.
 
         Examples
         --------
@@ -159,7 +154,7 @@ class Judging(Result):
         Parameters
         ----------
         draws : int, default 100
-            Replicates, each from another draw.
+            Replicates at most, each from another draw, evenly spaced over all chains.
         random_seed : int, optional
             Of the noise of the replicated ratings.
 
@@ -172,6 +167,12 @@ class Judging(Result):
         ------
         ValueError, TypeError
             For wrong arguments, and for a posterior of fewer than 20 kept draws.
+
+        Notes
+        -----
+        The same ratings fit the model and judge it, so that p-values of a model that holds gather
+        about 0.5 (Gelman, Meng & Stern 1996). Means over users and items count each row once,
+        however many ratings it has.
 
         Examples
         --------
@@ -197,14 +198,15 @@ class Judging(Result):
         Parameters
         ----------
         n_ratings : int or None, default 2000
-            How many training ratings, drawn at random; None for all.
+            How many training ratings, each left out by itself: a simple random sample, or all for
+            None.
         draws : int, default 1000
             Draws at most, evenly spaced over all chains.
         integrated : bool, default True
             Integrate out the row, of the user or of the item, that has fewer ratings. Without it
             importance weights fail for rows with few ratings.
         random_seed : int, default 0
-            Of the choice of ratings.
+            Of the choice of ratings; the same for all posteriors that are to be compared.
 
         Returns
         -------
@@ -215,12 +217,19 @@ class Judging(Result):
         Raises
         ------
         ValueError, TypeError
-            For wrong arguments.
+            For wrong arguments, or fewer than 25 draws.
+        numpy.linalg.LinAlgError
+            If the precision of a row is lost to rounding.
 
         Warns
         -----
         UserWarning
-            Of draws that are not from the posterior.
+            If more than 1% of the k-hat are above the limit; if the draws are ADVI's, which are
+            not from the posterior.
+
+        Notes
+        -----
+        The centre and the scale of the working scale stay those of all ratings.
 
         Examples
         --------
@@ -246,6 +255,11 @@ class Judging(Result):
     ) -> None:
         """Add the log likelihood of single ratings to `data`, for `arviz.loo` and its kin.
 
+        Once stored with the other groups, it is all that
+        ``arviz.loo(tree, var_name="rating", reff=tree["log_likelihood"].attrs["reff"])`` needs.
+        Without `reff` ArviZ takes the effective sample size of all draws for that of the fewer
+        ones here, and fits its Pareto distribution to a shorter tail than it could.
+
         Parameters
         ----------
         n_ratings, draws, integrated, random_seed
@@ -256,7 +270,8 @@ class Judging(Result):
         Returns
         -------
         None
-            The group `log_likelihood` is in `data`, its variable `rating`.
+            The group `log_likelihood` is in `data`, in the place of one that was there: `rating`,
+            with dimensions (chain, draw, rating_id).
 
         Raises
         ------
@@ -270,96 +285,11 @@ class Judging(Result):
         >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=200, random_seed=1,
         ...                         progressbar=False)
         >>> post.add_log_likelihood(n_ratings=100)
-        >>> int(arviz.loo(post.data, var_name="rating").n_data_points)
+        >>> reff = post.data["log_likelihood"].attrs["reff"]
+        >>> int(arviz.loo(post.data, var_name="rating", reff=reff).n_data_points)
         100
         """
         likelihoods.add_log_likelihood(
             self, n_ratings=n_ratings, draws=draws, integrated=integrated,
             random_seed=random_seed, memory_budget=memory_budget,
         )  # fmt: skip
-
-    def report(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        test: object = None,
-        models: Mapping[str, Predictor] | None = None,
-        items: object = None,
-        users: object = None,
-        n: int = 10,
-        name: str = "ratings",
-        about: str = "",
-    ) -> Path:
-        """Write one self-contained HTML page: the verdict first, then what the fit is worth.
-
-        The page needs neither network nor other files, follows the reader's light or dark scheme,
-        and appears under its name only when it is complete.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Where to write; a file that is there is replaced.
-        test : DataFrame or Ratings, optional
-            Held-out ratings. With them models are compared, and intervals are held to what they
-            promise.
-        models : mapping of str to results, optional
-            What to compare this posterior with; it may be among them, under its name. By default
-            alternating least squares is fitted with the same rank, biases and seed.
-        items : mapping or Series, optional
-            Titles by item id; an item without one is shown by its id.
-        users : id or sequence of ids, optional
-            Whom to recommend to; by default a user with few, one with the median, and one with many
-            ratings.
-        n : int, default 10
-            Recommendations for each.
-        name : str, default "ratings"
-            What the data are called, in the title.
-        about : str, optional
-            A sentence or two about the data.
-
-        Returns
-        -------
-        pathlib.Path
-            The file.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the folder does not exist.
-        ValueError, TypeError
-            For wrong arguments, before anything is worked out.
-
-        Examples
-        --------
-        >>> import pathlib, tempfile, bayesmf
-        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-        >>> train, test = bayesmf.train_test_split(ratings, test_size=0.2, random_seed=1)
-        >>> post = bayesmf.fit_bpmf(train, n_factors=2, tune=50, draws=50, random_seed=1,
-        ...                         progressbar=False)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     post.report(pathlib.Path(folder, "report.html"), test=test).name
-        'report.html'
-        """
-        # Matplotlib takes a second to import.
-        from bayesmf.report import page  # noqa: PLC0415
-
-        titles, shown, n = page.check_page(path, n, items, users, self.ratings, "report")
-        posterior: Any = self  # a `Posterior`, which has all that a page asks for
-        page.check_judged(test, models, posterior, "report")
-        self._codes(shown, "user", "users", "report")
-        judged = None
-        if test is not None:
-            compared = {"ALS": self._least_squares()} if models is None else models
-            judged = page.judge_models(posterior, compared, test)
-        return page.write_report(
-            path, posterior, judged, name=name, about=about, titles=titles, users=shown, n=n
-        )
-
-    def _least_squares(self) -> PointEstimate:
-        seed = int(self.data.attrs["random_seed"])
-        settings = Settings(self.n_factors, self.model.biases, False, True, 200, 1e-4, seed)
-        with Progress(["ALS"], 1, show=False, unit="fits") as progress:
-            return least_squares(
-                self.ratings, settings, reg=None, reg_bias=None, validation_size=VALIDATION,
-                cores=self.cores, progress=progress, function="report",
-            )  # fmt: skip

@@ -27,7 +27,6 @@ def least_squares(
     *,
     reg: float | None,
     reg_bias: float | None,
-    validation_size: float,
     cores: int,
     progress: Progress,
     function: str,
@@ -58,7 +57,7 @@ def least_squares(
         try:
             tuned = tune(
                 data, settings, als_means(settings, executor), reg=reg, reg_bias=reg_bias,
-                validation_size=validation_size, tick=tick,
+                tick=tick,
             )  # fmt: skip
             solution = fit(data, settings, tuned.penalty, executor)
         except SingularRowError as error:
@@ -95,7 +94,7 @@ def least_squares(
             "max_iter": settings.max_iter,
             "tol": settings.tol,
             "dtype": settings.dtype,
-            "validation_size": validation_size,
+            "validation_size": settings.validation_size,
             "random_seed": settings.seed,
         },
         tried=pd.DataFrame(tuned.tried, columns=["n_factors", "reg", "reg_bias", "rmse"]),

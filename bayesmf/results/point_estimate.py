@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from bayesmf import ranking
 from bayesmf.point.als import cell_means
 from bayesmf.predictive import Mixture
 from bayesmf.results.base import Result
+from bayesmf.scoring import Estimate
+from bayesmf.strategies import check_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
+    import xarray as xr
 
     from bayesmf.ratings import Pairs, Ratings
+    from bayesmf.scoring import Source
+    from bayesmf.strategies import Strategy
 
 
 @dataclass(eq=False)
@@ -108,9 +112,16 @@ class PointEstimate(Result):
         return self._predict(pairs, 0.9, "latent", clip, round_to)
 
     def recommend(
-        self, users: object = None, n: int = 10, *, exclude_seen: bool = True
+        self,
+        users: object = None,
+        n: int = 10,
+        *,
+        strategy: str = "mean",
+        candidates: object = None,
+        allowed: object = None,
+        exclude_seen: bool = True,
     ) -> pd.DataFrame:
-        """Best items for some users by predicted rating.
+        """Best items for some users by predicted rating, or by taste alone.
 
         Parameters
         ----------
@@ -118,13 +129,26 @@ class PointEstimate(Result):
             By default all users. An unknown user gets the items with the largest biases.
         n : int, default 10
             Length of each list; shorter where nothing is left.
+        strategy : {"mean", "affinity"}, default "mean"
+            "mean": the predicted rating. "affinity": the centred interaction alone, without what
+            makes an item good for everybody; see `Posterior.recommend`.
+        candidates : sequence of ids, optional
+            Items that may be recommended; by default all.
+        allowed : DataFrame or Series of bool, optional
+            Which items may be recommended to whom, users by items, or by item to all.
         exclude_seen : bool, default True
             Leave out what the user has rated.
 
         Returns
         -------
         DataFrame
-            `user`, `rank` (from 1), `item`, `mean`.
+            `user`, `rank` (from 1), `item`, for "affinity" `score`, `mean`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For wrong arguments, a strategy that needs uncertainty, candidates that were never
+            rated, and ids that `allowed` does not have.
 
         Examples
         --------
@@ -134,7 +158,8 @@ class PointEstimate(Result):
         >>> als.recommend([0, 1], n=2)["rank"].tolist()
         [1, 2, 1, 2]
         """
-        return self._recommend(users, n, exclude_seen, 0.9, "latent")
+        chosen = check_strategy(strategy, "recommend", ("mean", "affinity"))
+        return self._recommend(users, n, chosen, candidates, allowed, exclude_seen, 0.9, "latent")
 
     def cell_means(self, pairs: Pairs) -> np.ndarray:
         """Predicted means of cells given by code."""
@@ -165,15 +190,22 @@ class PointEstimate(Result):
         del prob, kind
         return {"mean": self._means(users, items)}
 
-    def _rows(self) -> ranking.Rows:
-        none = np.empty((1, 0))
-        return ranking.Rows(
-            self.user_factors[None],
-            self.item_factors[None],
-            none if self.user_bias is None else self.user_bias[None],
-            none if self.item_bias is None else self.item_bias[None],
-            self.center,
+    def _source(self, limit: int | None = None) -> Source:
+        del limit  # one estimate is all there is
+        return Estimate(
+            self.user_factors, self.item_factors, self.user_bias, self.item_bias, self.center
         )
+
+    def _tree(self) -> xr.DataTree:
+        from bayesmf.results.point_tree import tree_of  # noqa: PLC0415 - it knows all estimates
+
+        return tree_of(self)
+
+    def _scores_of_unknown(
+        self, strategy: Strategy, items: np.ndarray, names: list[str]
+    ) -> np.ndarray:
+        del strategy, names
+        return self._means(np.full(len(items), -1), items)[None]
 
     def protocol(self) -> str:
         """Say in one line how it was fitted."""

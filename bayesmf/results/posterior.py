@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from bayesmf import ranking
 from bayesmf.diagnostics.identified import SCALARS
+from bayesmf.draws.opening import plain_ids
+from bayesmf.draws.reading import KeptDraws
 from bayesmf.evaluation import TRUSTED_K
 from bayesmf.predictive import FactorDraws, predict
+from bayesmf.results.acting import Acting
 from bayesmf.results.judging import Judging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pandas as pd
     import xarray as xr
 
     from bayesmf.model import BPMF
     from bayesmf.predictive import Mixture
     from bayesmf.ratings import Pairs, Ratings
     from bayesmf.results.folded import FoldedPosterior
+    from bayesmf.scoring import Source
 
 
 @dataclass(eq=False)
-class Posterior(Judging):
+class Posterior(Judging, Acting):
     """Draws from the posterior of a matrix factorization, and what follows from them.
 
     Attributes
@@ -56,10 +58,6 @@ class Posterior(Judging):
     def n_factors(self) -> int:  # type: ignore[override]
         """Rank of the interaction."""
         return self.model.n_factors
-
-    @cached_property
-    def _draws(self) -> FactorDraws:
-        return FactorDraws(self.data, int(self.data.attrs["random_seed"]))
 
     def __getstate__(self) -> dict[str, Any]:
         # What follows from `data` is not worth storing twice.
@@ -118,44 +116,6 @@ class Posterior(Judging):
         ['user', 'item', 'mean', 'sd']
         """
         return self._predict(pairs, prob, kind, clip, round_to)
-
-    def recommend(
-        self,
-        users: object = None,
-        n: int = 10,
-        *,
-        exclude_seen: bool = True,
-        prob: float | None = 0.9,
-        kind: str = "predictive",
-    ) -> pd.DataFrame:
-        """Best items for some users by posterior mean, with intervals.
-
-        Parameters
-        ----------
-        users : id or sequence of ids, optional
-            By default all users. Unknown users get what the prior of a user expects.
-        n : int, default 10
-            Length of each list; shorter where nothing is left.
-        exclude_seen : bool, default True
-            Leave out what the user has rated.
-        prob, kind
-            Of the interval, as in `predict`.
-
-        Returns
-        -------
-        DataFrame
-            `user`, `rank` (from 1), `item`, `mean`, and with an interval `lower`, `upper`.
-
-        Examples
-        --------
-        >>> import bayesmf
-        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
-        ...                         progressbar=False)
-        >>> post.recommend([0, 1], n=3)["rank"].tolist()
-        [1, 2, 3, 1, 2, 3]
-        """
-        return self._recommend(users, n, exclude_seen, prob, kind)
 
     def fold_in(
         self,
@@ -252,16 +212,51 @@ class Posterior(Judging):
         found = predict(self._draws, users, items, prob=prob, noise=noise, cores=self.cores)
         return {name: values for name, values in found._asdict().items() if values is not None}
 
-    def _rows(self) -> ranking.Rows:
-        users, items = np.arange(self.ratings.n_users), np.arange(self.ratings.n_items)
-        (block,) = self._draws.blocks(users, items)
-        return ranking.Rows(*block[1:5], self._draws.center)
+    def _source(self, limit: int | None = None) -> Source:
+        return self._draws if limit is None else KeptDraws(self.data, limit)
+
+    def _tree(self) -> xr.DataTree:
+        return self.data
+
+    def tracked(self) -> pd.DataFrame:
+        """Means and sds of the cells that ``fit_bpmf(..., track=...)`` has followed.
+
+        Returns
+        -------
+        DataFrame
+            `user`, `item`, `mean`, `sd` of a new rating, and `sd_latent` of the expected rating,
+            from every draw of all chains.
+
+        Raises
+        ------
+        ValueError
+            If no cells were tracked.
+
+        Examples
+        --------
+        >>> import bayesmf
+        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
+        >>> post = bayesmf.fit_bpmf(ratings, n_factors=2, tune=50, draws=50, random_seed=1,
+        ...                         track=[(0, 1), (0, 2)], keep=0, progressbar=False)
+        >>> post.tracked().columns.tolist()
+        ['user', 'item', 'mean', 'sd', 'sd_latent']
+        """
+        if "tracked" not in self.data:
+            raise ValueError("No cells were tracked: give them to fit_bpmf(..., track=...).")
+        found = self.data["tracked"]
+        means = found["mean"].to_numpy()
+        # Chains of one length: the variance within them, and that of their means.
+        variance = found["variance"].to_numpy().mean(axis=0) + means.var(axis=0)
+        noise = float((1 / self.data["posterior"]["alpha"]).mean())
+        columns = {side: plain_ids(found[side].to_numpy()) for side in ("user", "item")}
+        columns |= {"mean": means.mean(axis=0), "sd": np.sqrt(variance + noise)}
+        return pd.DataFrame(columns | {"sd_latent": np.sqrt(variance)})
 
     def protocol(self) -> str:
         """Say in one line how it was fitted."""
         attributes = self.data.attrs
         sizes = self.data["posterior"].sizes
-        kept = self.data["factors"].sizes["draw"]
+        kept = self.data["factors"].sizes["draw"] if "factors" in self.data else 0
         interrupted = " (interrupted)" if attributes.get("interrupted") else ""
         drawn = f"{sizes['chain']} chains x ({attributes['tune']:,} tune + {sizes['draw']:,} draws)"
         engine = attributes["engine"]
