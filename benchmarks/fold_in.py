@@ -443,7 +443,8 @@ def _lists_text(lists: Numbers, settings: Settings) -> str:
         opening = f"""First lists: two new users give five stars to the ten most rated films of a
             kind ({given}).""" * (order == next(iter(ORDERS)))  # said once
         words = prose(
-            f"""{opening} Their top {settings["n"]} by {order} share {shared} films: {SAID[order]}."""
+            f"""{opening} Their top {settings["n"]} by {order} share {shared} films:
+            {SAID[order]}."""
         )
         rows = [
             [f"{rank}", *pair]
