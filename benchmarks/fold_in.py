@@ -67,9 +67,15 @@ BY_COUNT = {"up to 20": (1, 20), "21 to 50": (21, 50), "51 to 100": (51, 100), "
 FIRST_USERS = {"ten children's films": "Children's", "ten dramas": "Drama"}
 
 ORDERS: dict[str, Callable[[Posterior, int, int], pd.DataFrame]] = {
-    "mean": lambda folded, user, n: folded.recommend(user, n=n, prob=None)
+    "mean": lambda folded, user, n: folded.recommend(user, n=n, prob=None),
+    "affinity": lambda folded, user, n: folded.recommend(user, n=n, strategy="affinity", prob=None),
 }
 """How a first list is ordered; another order of `recommend` enters by a line here."""
+
+SAID = {
+    "mean": "what is well liked by all comes first, whoever asks",
+    "affinity": "taste alone, without what all like",
+}
 
 
 class Task(NamedTuple):
@@ -434,10 +440,11 @@ def _lists_text(lists: Numbers, settings: Settings) -> str:
     for order in ORDERS:
         shared = lists[f"{order}: in both"]
         given = "; ".join(f"{name}: {', '.join(lists[name]['given'][:3])} ..." for name in names)
+        opening = f"""First lists: two new users give five stars to the ten most rated films of a
+            kind ({given}).""" * (order == next(iter(ORDERS)))  # said once
         words = prose(
-            f"""First lists: two new users give five stars to the ten most rated films of a kind
-            ({given}). Their top {settings["n"]} by {order} share {shared} films: what is well liked
-            by all comes first, whoever asks."""
+            f"""{opening} Their top {settings["n"]} by {order} share {shared} films:
+            {SAID[order]}."""
         )
         rows = [
             [f"{rank}", *pair]

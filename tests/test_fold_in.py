@@ -282,6 +282,8 @@ def test_what_is_about_a_whole_fit_is_refused(folded):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"{name} is about a whole fit"):
             getattr(folded, name)()
+    with pytest.raises(ValueError, match="save is for whole fits: pickle rows"):
+        folded.save("folded.zarr")
     page = folded._repr_html_()
     assert page.count("<table") == page.count("</table>") > 0
 
@@ -378,6 +380,33 @@ def test_draws_in_a_store_are_read_in_runs(posterior, tmp_path, monkeypatch):
     assert few.data["factors"].sizes["draw"] == 25
     assert np.isfinite(few.predict(CELLS)["mean"]).all()
     lazy.data.close()
+
+
+def test_a_run_in_a_store_is_folded_into(tmp_path):
+    table = bayesmf.simulate(30, 20, 250, n_factors=2, random_seed=1).ratings
+    quick = {"n_factors": 2, "tune": 5, "draws": 30, "chains": 2, "random_seed": 1}
+    kept, stored = (
+        bayesmf.fit_bpmf(table, progressbar=False, **quick, **where)
+        for where in ({}, {"store": tmp_path / "run.zarr"})
+    )
+    new = ([90, 90], [3, 4], [5.0, 2.0])
+    expected, found = (post.fold_in(new, random_seed=1) for post in (kept, stored))
+    assert bits(found) == bits(expected)
+    assert found.recommend(90, n=3, strategy="affinity").equals(
+        expected.recommend(90, n=3, strategy="affinity")
+    )
+    nothing = bayesmf.fit_bpmf(
+        table, progressbar=False, track=[(1, 2)], keep=0, store=tmp_path / "none.zarr", **quick
+    )
+    with pytest.raises(ValueError, match="keeps no draws of factors"):
+        nothing.fold_in(new)
+
+
+def test_affinity_is_to_the_mean_of_all_that_were_fitted(posterior, folded):
+    """A list by taste does not depend on who is folded in beside a user."""
+    alone = posterior.fold_in(NEW[NEW["user"] == 900], draws=100, random_seed=1)
+    one, other = (f.recommend(900, n=5, strategy="affinity") for f in (alone, folded))
+    pd.testing.assert_frame_equal(one, other)
 
 
 @pytest.mark.filterwarnings("error")

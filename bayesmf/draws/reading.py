@@ -88,12 +88,7 @@ class KeptDraws:
     def __init__(
         self, tree: xr.DataTree, limit: int | None = None, *, only: int | None = None
     ) -> None:
-        if "factors" not in tree:
-            raise ValueError(
-                "This posterior keeps no draws of factors (keep=0): it knows the cells that it "
-                "has tracked, and no others."
-            )
-        group = self._group = tree["factors"].to_dataset()
+        group = self._group = kept_factors(tree)
         self._chains, self._kept = group.sizes["chain"], group.sizes["draw"]
         self.center = float(tree["constant_data"]["center"])
         self.has_bias = "user_bias" in group
@@ -179,6 +174,16 @@ class KeptDraws:
             yield Block(segment.at, u, v, b, c, user_at, item_at)
 
 
+def kept_factors(tree: xr.DataTree) -> xr.Dataset:
+    """Draws of factors and all that prediction needs, or why there are none."""
+    if "factors" not in tree:
+        raise ValueError(
+            "This posterior keeps no draws of factors (keep=0): it knows the cells that it has "
+            "tracked, and no others."
+        )
+    return tree["factors"].to_dataset()
+
+
 def draws_together(group: xr.Dataset) -> int | None:
     """How many draws lie together in the store that a side's factors are in; None in memory."""
     # Of rows that were folded in one side is in memory, and the other where it was.
@@ -197,10 +202,10 @@ def spread(group: xr.Dataset, limit: int) -> tuple[np.ndarray, np.ndarray]:
     """
     n_chains, kept = group.sizes["chain"], group.sizes["draw"]
     of_chain = min(kept, max(1, limit // n_chains))
-    chains = np.linspace(0, n_chains - 1, min(limit, n_chains)).round().astype(int)
+    chains = evenly(n_chains, limit)
     together = draws_together(group) or 1
     if together == 1 or fits_in_memory(group):
-        return chains, np.linspace(0, kept - 1, of_chain).round().astype(int)
+        return chains, evenly(kept, of_chain)
     n_all = -(-kept // together)
     n_runs = min(-(-of_chain // together), n_all)
     most = -(-of_chain // n_runs)

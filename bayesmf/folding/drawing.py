@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from bayesmf.draws.reading import KeptDraws, spread
+from bayesmf.draws.reading import KeptDraws, kept_factors, spread
 from bayesmf.folding.planning import OTHER, compressed_rows, ids_of
 from bayesmf.indexing import Side, chunks
 from bayesmf.kernels.blocks import SideData, over_blocks
@@ -57,11 +57,13 @@ def fold(
 
     Raises
     ------
+    ValueError
+        If no draws of factors were kept.
     numpy.linalg.LinAlgError, FloatingPointError
         If a row's precision is lost to rounding, or a draw is not finite.
     """
     side, own = folding.side, ids_of(folding.ratings, folding.side)
-    group = tree["factors"].to_dataset()
+    group = kept_factors(tree)
     chains, draws = spread(group, limit)
     # None of the rows that were there, so that none of them is read or copied.
     kept = group.isel({side: slice(0, 0)})
