@@ -217,13 +217,6 @@ class FoldedPosterior(Posterior):
             f"{self.ratings._repr_html_()}"
         )
 
-    def save(self, *_: object, **__: object) -> NoReturn:
-        """Refused: it can be pickled, or folded in again with the same seed."""
-        raise ValueError(
-            "save is for whole fits: pickle rows that were folded in, or save the posterior that "
-            "they were folded into and fold them in again with the same seed."
-        )
-
     def _refuse(self, function: str) -> NoReturn:
         raise ValueError(
             f"{function} is about a whole fit, and here are rows that were folded into one: ask "
