@@ -37,6 +37,7 @@ test: $(VENV)/test.ok lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 verify: $(VENV)/test.ok
+	$(BIN)/python -m tests.resuming 20
 	$(BIN)/python -m tests.statistical.verify
 
 bench: $(VENV)/bench.ok

@@ -296,7 +296,7 @@ def scores_of_unknown(
 
 
 def drawn_for_unknown(
-    source: KeptDraws, items: np.ndarray, names: list[str], strategy: Strategy
+    source: KeptDraws, items: np.ndarray, ids: list[Any], strategy: Strategy
 ) -> np.ndarray:
     """Expected ratings (n_users, n_items) of users who were never seen, in the one draw there is.
 
@@ -304,7 +304,7 @@ def drawn_for_unknown(
     """
     (mean,), (precision,) = source.hyper("user")
     root = np.linalg.cholesky(precision)
-    z = np.array([_normals(strategy.seed, name, len(mean)) for name in names])
+    z = np.array([_normals(strategy.seed, str(one), len(mean)) for one in ids])
     rows = mean + np.linalg.solve(root.T, z.T).T
     (block,) = source.blocks(items[:0], items)
     k = source.n_factors

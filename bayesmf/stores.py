@@ -9,7 +9,8 @@ from bayesmf.checks import check_cores
 from bayesmf.draws.opening import model_of, open_tree, ratings_of
 from bayesmf.files import damage_named, existing
 from bayesmf.results import Posterior
-from bayesmf.results.point_tree import estimate_of
+from bayesmf.results.folded_tree import folded_of
+from bayesmf.results.point_tree import ESTIMATES, estimate_of
 from bayesmf.running import run_on
 from bayesmf.validation import check_bool, check_integer
 
@@ -32,7 +33,7 @@ def load(path: str | os.PathLike[str], *, cores: int | None = None) -> Posterior
 
     Returns
     -------
-    Posterior, PointEstimate or MapEstimate
+    Posterior, FoldedPosterior, PointEstimate or MapEstimate
         What was stored, with its ratings. Factor draws of more than 512 MB stay in the store and
         are read as predictions need them.
 
@@ -59,10 +60,13 @@ def load(path: str | os.PathLike[str], *, cores: int | None = None) -> Posterior
     cores = check_cores(cores, "load")
     place, tree = open_tree(path, "load")
     ratings = ratings_of(tree, place, "load")
-    if "kind" in tree.attrs:
+    if tree.attrs.get("kind") in ESTIMATES:
         with damage_named(place, "load"):
             return estimate_of(tree, ratings)
     model = model_of(tree, place, "load")
+    if "folded" in tree.attrs:
+        with damage_named(place, "load"):
+            return folded_of(tree, ratings, model, cores)
     return Posterior(tree, ratings, model, cores, float(tree.attrs["sampling_time"]))
 
 

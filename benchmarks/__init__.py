@@ -25,6 +25,7 @@ SCRIPTS = (
     "kernels",
     "predicting",
     "recommending",
+    "store",
     "cold_start",
     "bandit",
     "questions",

@@ -196,6 +196,51 @@ def test_folds_in(fit, table, name):
         assert np.isfinite(entered.table["RMSE"]).all()
 
 
+@pytest.mark.parametrize("ending", ["zarr", "nc"])
+def test_survives_saving(fit, table, tmp_path, ending):
+    result = fit(table)
+    cells = [(1, 2), (5, 3), (999, 2), (999, 999)]
+    again = bayesmf.load(result.save(tmp_path / f"result.{ending}"))
+    assert type(again) is type(result)
+    assert repr(again) == repr(result)
+    assert again.fit_seconds == result.fit_seconds
+    np.testing.assert_array_equal(numbers(again, cells), numbers(result, cells))
+    pd.testing.assert_frame_equal(again.recommend(n=2), result.recommend(n=2))
+    test = table.drop_duplicates("item").assign(user=999)
+    found, expected = (bayesmf.compare({"model": one}, test).table for one in (again, result))
+    scores = [name for name in expected if "seconds" not in name]
+    pd.testing.assert_frame_equal(found[scores], expected[scores])
+
+
+@pytest.mark.filterwarnings("ignore:.*rows that were folded in")  # forty draws foretell little
+@pytest.mark.parametrize("ending", ["zarr", "nc"])
+def test_one_user_and_one_item_survive_saving(table, tmp_path, ending):
+    result = FITS["bpmf"](table, random_seed=7, progressbar=False)
+    for side, new in (("user", ([900], [1], [5.0])), ("item", ([1], [900], [5.0]))):
+        folded = result.fold_in(new, side=side, random_seed=1)
+        again = bayesmf.load(folded.save(tmp_path / f"{side}.{ending}"))
+        assert repr(again) == repr(folded)
+        cells = [(900, 1), (900, 999)] if side == "user" else [(1, 900), (999, 900)]
+        np.testing.assert_array_equal(numbers(again, cells), numbers(folded, cells))
+        pd.testing.assert_frame_equal(again.fold_weights, folded.fold_weights)
+
+
+def test_goes_on(table, name, tmp_path):
+    """Every Gibbs fit resumes from a store, and hears of more ratings."""
+    if not name.startswith("bpmf"):
+        with pytest.raises(TypeError, match="store"):
+            FITS[name](table, store=tmp_path / "run.zarr")
+        return
+    how = {"random_seed": 7, "progressbar": False}
+    FITS[name](table, store=tmp_path / "run.zarr", keep=20, **how)
+    longer = bayesmf.resume(tmp_path / "run.zarr", draws=3, progressbar=False)
+    assert longer.data["posterior"].sizes["draw"] == QUICK["draws"] + 3
+    cells = [(1, 2), (900, 2)]
+    later = longer.update(([900], [2], [1.0]), tune=2, draws=4, random_seed=1, progressbar=False)
+    assert later.ratings.n_users == longer.ratings.n_users + 1
+    assert np.isfinite(numbers(later, cells)).all()
+
+
 def test_represents_itself(fit, table):
     result = fit(table)
     assert "seed 7" in result.protocol()

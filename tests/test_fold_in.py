@@ -282,8 +282,6 @@ def test_what_is_about_a_whole_fit_is_refused(folded):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=f"{name} is about a whole fit"):
             getattr(folded, name)()
-    with pytest.raises(ValueError, match="save is for whole fits: pickle rows"):
-        folded.save("folded.zarr")
     page = folded._repr_html_()
     assert page.count("<table") == page.count("</table>") > 0
 

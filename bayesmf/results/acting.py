@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,15 @@ class Acting(Result):
     def _draws(self) -> FactorDraws:
         return FactorDraws(self.data, int(self.data.attrs["random_seed"]))
 
+    def _with_draws(self, draws: object, function: str) -> Self:
+        # This posterior as it is with few of its draws.
+        if draws is None:
+            return self
+        few = copy(self)
+        limit = check_integer(draws, "draws", function, minimum=1)
+        few.__dict__["_draws"] = FactorDraws(self.data, int(self.data.attrs["random_seed"]), limit)
+        return few
+
     def recommend(
         self,
         users: object = None,
@@ -45,6 +55,7 @@ class Acting(Result):
         exclude_seen: bool = True,
         prob: float | None = 0.9,
         kind: str = "predictive",
+        draws: int | None = None,
     ) -> pd.DataFrame:
         """Best items for some users, by what is expected and by what is not known, with intervals.
 
@@ -72,6 +83,8 @@ class Acting(Result):
             Leave out what the user has rated.
         prob, kind
             Of the interval, as in `predict`, whatever the strategy.
+        draws : int, optional
+            Use at most so many of the kept draws, as in `predict`.
 
         Returns
         -------
@@ -119,7 +132,10 @@ class Acting(Result):
         chosen = check_strategy(
             strategy, "recommend", width=width, threshold=threshold, random_seed=random_seed
         )
-        return self._recommend(users, n, chosen, candidates, allowed, exclude_seen, prob, kind)
+        few = self._with_draws(draws, "recommend")
+        return few._recommend(  # noqa: SLF001 - itself
+            users, n, chosen, candidates, allowed, exclude_seen, prob, kind
+        )
 
     def next_to_ask(
         self,
@@ -216,10 +232,10 @@ class Acting(Result):
         return scoring.one_draw(self.data, self._draws.n_draws, strategy.seed)
 
     def _scores_of_unknown(
-        self, strategy: Strategy, items: np.ndarray, names: list[str]
+        self, strategy: Strategy, items: np.ndarray, ids: list[Any]
     ) -> np.ndarray:
         if strategy.name == "thompson":
             drawn = scoring.one_draw(self.data, self._draws.n_draws, strategy.seed)
-            return scoring.drawn_for_unknown(drawn, items, names, strategy)
+            return scoring.drawn_for_unknown(drawn, items, ids, strategy)
         found = scoring.scores_of_unknown(self._draws, items, strategy, cores=self.cores)
         return found[None]

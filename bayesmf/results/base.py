@@ -46,7 +46,7 @@ class Result(ABC):
 
     @abstractmethod
     def _scores_of_unknown(
-        self, strategy: Strategy, items: np.ndarray, names: list[str]
+        self, strategy: Strategy, items: np.ndarray, ids: list[Any]
     ) -> np.ndarray:
         """Scores (n_users, n_items) of some items (codes) for users who were never seen.
 

@@ -52,7 +52,7 @@ class FoldedPosterior(Posterior):
     ----------
     parent : Posterior or None
         The posterior that the rows were folded into: where similar rows are looked for. It is
-        pickled too; set it to None for a small file.
+        pickled too; set it to None for a small file. `save` leaves it out.
     side : {"user", "item"}
         Which rows were folded in.
     bounds : tuple of float
@@ -193,6 +193,11 @@ class FoldedPosterior(Posterior):
     def _check_clip(self, clip: object) -> tuple[float, float] | None:
         return self.bounds if clip is True else super()._check_clip(clip)
 
+    def _tree(self) -> xr.DataTree:
+        from bayesmf.results.folded_tree import tree_of  # noqa: PLC0415 - it knows this class
+
+        return tree_of(self)
+
     def protocol(self) -> str:
         """Say in one line what was folded in."""
         sizes = self.data["factors"].sizes
@@ -210,13 +215,6 @@ class FoldedPosterior(Posterior):
         return (
             f"<p><b>FoldedPosterior</b> {html.escape(self.protocol())}</p>"
             f"{self.ratings._repr_html_()}"
-        )
-
-    def save(self, *_: object, **__: object) -> NoReturn:
-        """Refused: it can be pickled, or folded in again with the same seed."""
-        raise ValueError(
-            "save is for whole fits: pickle rows that were folded in, or save the posterior that "
-            "they were folded into and fold them in again with the same seed."
         )
 
     def _refuse(self, function: str) -> NoReturn:
@@ -248,6 +246,10 @@ class FoldedPosterior(Posterior):
     def add_log_likelihood(self, *_: object, **__: object) -> NoReturn:
         """Refused: ask the parent."""
         self._refuse("add_log_likelihood")
+
+    def update(self, *_: object, **__: object) -> NoReturn:
+        """Refused: ask the parent."""
+        self._refuse("update")
 
     def report(self, *_: object, **__: object) -> NoReturn:
         """Refused: ask the parent."""

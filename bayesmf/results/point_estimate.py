@@ -202,9 +202,9 @@ class PointEstimate(Result):
         return tree_of(self)
 
     def _scores_of_unknown(
-        self, strategy: Strategy, items: np.ndarray, names: list[str]
+        self, strategy: Strategy, items: np.ndarray, ids: list[Any]
     ) -> np.ndarray:
-        del strategy, names
+        del strategy, ids
         return self._means(np.full(len(items), -1), items)[None]
 
     def protocol(self) -> str:

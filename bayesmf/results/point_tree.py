@@ -17,6 +17,9 @@ from bayesmf.results.point_estimate import PointEstimate
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
 
+ESTIMATES = (PointEstimate.__name__, MapEstimate.__name__)
+"""What `kind` may be."""
+
 _NUMBERS = ("center", "sigma", "reg", "reg_bias", "fit_seconds")
 _ARRAYS = {
     "user_factors": ("user", "factor"),

@@ -16,6 +16,7 @@ from bayesmf.evaluation import TRUSTED_K
 from bayesmf.predictive import FactorDraws, predict
 from bayesmf.results.acting import Acting
 from bayesmf.results.judging import Judging
+from bayesmf.results.updating import Updating
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Posterior(Judging, Acting):
+class Posterior(Judging, Acting, Updating):
     """Draws from the posterior of a matrix factorization, and what follows from them.
 
     Attributes
@@ -72,6 +73,7 @@ class Posterior(Judging, Acting):
         kind: str = "predictive",
         clip: bool | tuple[float, float] = False,
         round_to: float | None = None,
+        draws: int | None = None,
     ) -> pd.DataFrame:
         """Predict cells, with intervals.
 
@@ -91,6 +93,9 @@ class Posterior(Judging, Acting):
             clipped.
         round_to : float, optional
             Round `mean` to a multiple, such as 0.5 for half stars.
+        draws : int, optional
+            Use at most so many of the kept draws, evenly spaced. From a store that is larger than
+            memory they come in runs, one from each chain if they are few, which are quick to read.
 
         Returns
         -------
@@ -115,7 +120,8 @@ class Posterior(Judging, Acting):
         >>> post.predict([(0, 1)], prob=None).columns.tolist()
         ['user', 'item', 'mean', 'sd']
         """
-        return self._predict(pairs, prob, kind, clip, round_to)
+        few = self._with_draws(draws, "predict")
+        return few._predict(pairs, prob, kind, clip, round_to)  # noqa: SLF001 - itself
 
     def fold_in(
         self,
