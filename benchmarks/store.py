@@ -125,8 +125,9 @@ def text(numbers: Numbers, settings: Settings) -> str:
         each reading in a process of its own. Pairs of runs are the same work but for where draws
         go, one after the other. The long run's peak memory, ratings and compiled code included, is
         {longest["mb"]:,.0f} MB; its store has {numbers["store_mb"]:,.0f} MB in
-        {numbers["files"]:,} files. Reading, in a process that peaks at {numbers["read_mb"]:,.0f} MB,
-        finds the files in the cache of the operating system. Seconds: median (range)."""
+        {numbers["files"]:,} files. Reading, in a process that peaks at
+        {numbers["read_mb"]:,.0f} MB, finds the files in the cache of the operating
+        system. Seconds: median (range)."""
     return f"{prose(protocol)}\n\n{table(['', 'seconds'], rows)}"
 
 
