@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from bayesmf.checks import check_cores, check_data
+from bayesmf.draws.holding import check_free
 from bayesmf.draws.recorder import Recorder
 from bayesmf.draws.schema import build_tree
 from bayesmf.gibbs.engines import ENGINES
@@ -24,7 +25,7 @@ from bayesmf.methods import (
 )
 from bayesmf.model import BPMF
 from bayesmf.results import Posterior
-from bayesmf.running import Ran, check_free, make_job, run_in_memory, run_to_store
+from bayesmf.running import Ran, make_job, run_in_memory, run_to_store
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
     check_bool,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import html
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -24,26 +24,13 @@ from bayesmf.indexing import (
     strictly_ordered,
     transpose,
 )
-from bayesmf.tables import Columns, check_values, encode_ids, lookup_ids, read_columns
+from bayesmf.pairs import Pairs, look_up, read_cells
+from bayesmf.tables import Columns, check_values, encode_ids, read_columns
 from bayesmf.validation import Described, check_choice, fail
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["Pairs", "Ratings", "Side", "read_note", "split_note"]
 
 _CLASS = "Ratings"
-
-
-class Pairs(NamedTuple):
-    """Cells to predict: ids as given, codes (-1 where unknown), and the index to give back."""
-
-    user_ids: np.ndarray
-    item_ids: np.ndarray
-    users: np.ndarray
-    items: np.ndarray
-    labels: pd.Index[Any]
-    ratings: np.ndarray | None
 
 
 class Ratings:
@@ -335,49 +322,19 @@ class Ratings:
 
         With `with_rating`, the cells must come with ratings, and there must be some.
         """
-        index: pd.Index[Any] | None = table.index if isinstance(table, pd.DataFrame) else None
         if isinstance(table, Ratings):
-            columns = Columns(
-                table.user_ids[table.users].to_numpy(),
-                table.item_ids[table.items].to_numpy(),
-                table.values,
-                None,
-                dict(table.columns),
-            )
+            names, index = dict(table.columns), None
+            users, items = table.user_ids[table.users], table.item_ids[table.items]
+            columns = Columns(users.to_numpy(), items.to_numpy(), table.values, None, names)
         else:
-            if isinstance(table, tuple):
-                must = "a frame with user and item columns or a list of (user, item) tuples"
-                fail(argument, function, must, Described("a tuple"), TypeError)
-            if isinstance(table, list):
-                table = self._from_tuples(table, argument, function)
-            columns = read_columns(
-                table, argument, function, prefer=self.columns, with_rating=with_rating
-            )
-        found = {**self.columns, **columns.names}
-        users = lookup_ids(columns.user, self.user_ids, found["user"], argument, function)
-        items = lookup_ids(columns.item, self.item_ids, found["item"], argument, function)
-        ratings = None
-        if with_rating:
-            assert columns.rating is not None  # noqa: S101 - read_columns has made sure
-            ratings = check_values(columns.rating, found["rating"], argument, function)
-            ratings = ratings.astype(np.float64)
-            if len(ratings) == 0:
-                fail(argument, function, "a table with at least one rating", Described("no rows"))
-        index = pd.RangeIndex(len(users)) if index is None else index
-        return Pairs(columns.user, columns.item, users, items, index, ratings)
-
-    def _from_tuples(self, table: Sequence[Any], argument: str, function: str) -> pd.DataFrame:
-        for row, pair in enumerate(table):
-            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-                must = "a frame with user and item columns or a list of (user, item) tuples"
-                fail(argument, function, must, Described(f"{pair!r} at position {row}"), TypeError)
-        columns = {role: [pair[k] for pair in table] for k, role in enumerate(("user", "item"))}
-        if not table:
-            dtypes = (self.user_ids.dtype, self.item_ids.dtype)
-            return pd.DataFrame(
-                {k: pd.Series(dtype=d) for k, d in zip(columns, dtypes, strict=True)}
-            )
-        return pd.DataFrame(columns)
+            columns, index = read_cells(
+                table, argument, function, prefer=self.columns, with_rating=with_rating,
+                like=(self.user_ids, self.item_ids),
+            )  # fmt: skip
+        return look_up(
+            columns, index, self.user_ids, self.item_ids, self.columns, argument, function,
+            with_rating=with_rating,
+        )  # fmt: skip
 
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame with the table's own column names, in canonical order."""

@@ -5,22 +5,19 @@ What `fit_bpmf`, `resume` and `Posterior.update` share.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shutil
 import time
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import filelock
 import pandas as pd
 
 from bayesmf.atomic import free_name
+from bayesmf.draws.holding import explained, locked
 from bayesmf.draws.keeping import Keeping, plan_keeping
 from bayesmf.draws.opening import model_of, open_tree, plain_ids, ratings_of, root_attributes
 from bayesmf.draws.probes import choose_probes
@@ -33,7 +30,8 @@ from bayesmf.gibbs.run import run_gibbs
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     import xarray as xr
 
@@ -271,60 +269,3 @@ def _finish(
     status = {"status": "interrupted" if interrupted else "finished"}
     recorder.commit(job.about(seconds, interrupted) | status)
     return Ran(open_tree(path, "fit_bpmf")[1], drawn, interrupted, seconds)
-
-
-@contextmanager
-def locked(store: Store, function: str) -> Iterator[None]:
-    """Hold a store for this process.
-
-    Raises
-    ------
-    BlockingIOError
-        If another process has it.
-    """
-    try:
-        lock = store.lock()
-    except filelock.Timeout:
-        message = f"{function} cannot have {store.path}: another process is running on it."
-        raise BlockingIOError(errno.EWOULDBLOCK, message) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def explained(path: Path, function: str) -> Iterator[None]:
-    """Say what a failed write means for the run."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, (BlockingIOError, FileExistsError)) or error.errno is None:
-            raise
-        rest = "bayesmf.load opens what it holds" if path.exists() else "nothing was stored"
-        raise OSError(
-            error.errno,
-            f"{function} could not write to {path} ({error.strerror}): {rest}, and with room for "
-            "more bayesmf.resume goes on.",
-        ) from error
-
-
-def check_free(path: object, overwrite: bool, ratings: Ratings, function: str) -> Path:
-    """Return the path of a new store; one that is taken must be a store that may be replaced."""
-    if not isinstance(path, (str, os.PathLike)):
-        fail("store", function, "None, a text or a path", path, TypeError)
-    found = Path(path).expanduser()
-    if not found.parent.is_dir():
-        fail("store", function, "a path in a folder that exists", str(found), FileNotFoundError)
-    if not found.exists():
-        return found
-    must = "a path that does not exist yet"
-    if not found.is_dir() or not (found / "zarr.json").exists():
-        fail("store", function, must, str(found), FileExistsError)
-    attributes = root_attributes(found, function)
-    if not overwrite:
-        same = attributes["data_fingerprint"] == ratings.fingerprint
-        got = f"{found}, the store of a run on {'the same' if same else 'other'} ratings"
-        must += ", or overwrite=True with it (bayesmf.resume goes on with a stored run)"
-        fail("store", function, must, Described(got), FileExistsError)
-    return found

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bayesmf
+from bayesmf.draws.holding import locked
 from bayesmf.draws.keeping import bytes_per_draw, plan_keeping
 from bayesmf.draws.store import Store
 from bayesmf.draws.streaming import StreamingRecorder
 from bayesmf.model import BPMF
-from bayesmf.running import locked
 
 QUICK = {"n_factors": 2, "tune": 5, "draws": 90, "chains": 2, "random_seed": 3}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,24 +10,19 @@ import pandas as pd
 
 from bayesmf import ranking
 from bayesmf.checks import check_factors
-from bayesmf.draws.saving import check_target, save_tree
 from bayesmf.eligible import check_eligible
+from bayesmf.results.saving import Saving
 from bayesmf.strategies import Strategy
 from bayesmf.tables import lookup_ids
 from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
-    import os
-    from pathlib import Path
-
-    import xarray as xr
-
     from bayesmf.eligible import Eligible
     from bayesmf.ratings import Ratings
     from bayesmf.scoring import Source
 
 
-class Result(ABC):
+class Result(Saving):
     """What every fitted model can do; `Posterior` and `PointEstimate` add how they know it."""
 
     ratings: Ratings
@@ -58,50 +53,6 @@ class Result(ABC):
         self, users: np.ndarray, items: np.ndarray, prob: float | None, kind: str
     ) -> dict[str, np.ndarray]:
         """Mean, and what else is known, of cells given by code; no interval without `prob`."""
-
-    @abstractmethod
-    def _tree(self) -> xr.DataTree:
-        """Everything that it holds, to be saved."""
-
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Save it whole, with its ratings; `bayesmf.load` opens it again.
-
-        Parameters
-        ----------
-        path : path
-            Ending in ``.zarr`` for a Zarr store, in ``.nc`` for netCDF; ArviZ and xarray read both.
-            What does not fit in memory is better off in a store. It appears under its name only
-            when it is complete.
-        overwrite : bool, default False
-            Whether what is there may be replaced.
-
-        Returns
-        -------
-        Path
-            Where it was saved.
-
-        Raises
-        ------
-        FileExistsError, FileNotFoundError
-            If the path is taken, or its folder does not exist.
-        ValueError, TypeError
-            For a path with another ending.
-
-        Examples
-        --------
-        >>> import bayesmf, tempfile
-        >>> ratings = bayesmf.simulate(60, 40, 900, random_seed=1).ratings
-        >>> als = bayesmf.fit_als(ratings, n_factors=2, random_seed=1, progressbar=False)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = als.save(f"{folder}/als.nc")
-        ...     again = bayesmf.load(path)
-        >>> again
-        <PointEstimate of <Ratings: 900 ratings of 40 items by 60 users, ...
-        """
-        check_bool(overwrite, "overwrite", "save")
-        target = check_target(path, overwrite, "save")
-        save_tree(self._tree(), target)
-        return target
 
     def _predict(
         self,
