@@ -233,7 +233,7 @@ def test_of_two_processes_the_second_is_refused(stored, ratings):
 
 def damage(path, how):
     """Spoil a store in one way."""
-    chunk = path / "posterior" / "probe" / "c" / "0" / "0" / "0"
+    chunk = path / "posterior" / "probe" / "c.0.0.0"
     checkpoint = path / ".bayesmf" / "chain-1.npz"
     root = json.loads((path / "zarr.json").read_text())
     if how == "cut metadata":

@@ -121,6 +121,7 @@ class Store:
     def write(self, group: str, chain: int, start: int, values: Mapping[str, np.ndarray]) -> None:
         """Write draws start, start + 1, ... (n, ...) of one chain, and wait until they are safe."""
         files: set[Path] = set()
+        folders: set[Path] = set()
         for variable, array in values.items():
             if array.size:
                 target = self._arrays[group, variable]
@@ -128,7 +129,9 @@ class Store:
                 folder = self.path / group / variable
                 names = chunk_names(target, chain, start, start + len(array))
                 files.update(folder / name for name in names)
+                folders.add(folder)
         make_durable(files)
+        make_durable(folders)
 
     def read(self, group: str, chain: int, start: int, stop: int) -> dict[str, np.ndarray]:
         """Read draws start..stop of one chain."""
@@ -214,6 +217,8 @@ def lay_out(group: zarr.Group, plan: GroupPlan) -> None:
             compressors=[shuffled, Crc32cCodec()],
             fill_value=np.nan,
             dimension_names=["chain", "draw", *dims],
+            # All files in one folder, which is made durable with one call.
+            chunk_key_encoding={"name": "default", "separator": "."},
             config=EVERY_CHUNK,
         )
 
