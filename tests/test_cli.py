@@ -103,7 +103,7 @@ def test_defaults_are_those_of_the_library():
         assert ours[name].default == library[theirs].default
 
 
-def test_fit_stores_what_the_library_stores(say, folder, tmp_path):
+def test_fit_stores_what_the_library_stores(say, folder, tmp_path, monkeypatch):
     store = tmp_path / "run.zarr"
     code, out, err = say("fit", folder / "train.csv", "--store", store, *SHORT)
     assert (code, out) == (0, "")
@@ -113,6 +113,7 @@ def test_fit_stores_what_the_library_stores(say, folder, tmp_path):
     ours, theirs = (bayesmf.load(path) for path in (store, folder / "run.zarr"))
     pd.testing.assert_frame_equal(ours.predict(cells), theirs.predict(cells))
 
+    monkeypatch.setattr(bayesmf.Posterior, "diagnose", lambda self: verdict_on(folder))
     again = ("fit", folder / "train.csv", "--store", store, *SHORT)
     code, _, err = say(*again)
     assert code == 2
@@ -183,19 +184,29 @@ def test_recommend(say, folder):
     one_line(err, "--user must be a whole number", "'ann'")
 
 
-def test_a_strategy_is_passed_on_where_there_are_any(say, folder, monkeypatch):
-    arguments = ("recommend", folder / "run.zarr", "--user", "3", "--strategy", "ucb")
-    if "strategy" not in inspect.signature(bayesmf.Posterior.recommend).parameters:
-        assert say(*arguments)[0] == 2
-    asked = {}
+@pytest.mark.parametrize(
+    ("name", "option", "argument"),
+    [
+        ("ucb", ("--width", 2.0), {"width": 2.0}),
+        ("probability", ("--threshold", 4.0), {"threshold": 4.0}),
+        ("thompson", ("--seed", 3), {"random_seed": 3}),
+        ("affinity", (), {}),
+    ],
+)
+def test_lists_by_strategy(say, folder, name, option, argument):
+    arguments = ("recommend", folder / "run.zarr", "-u", 3, "-n", 4)
+    code, out, _ = say(*arguments, "--strategy", name, *option)
+    assert code == 0
+    expected = bayesmf.load(folder / "run.zarr").recommend(3, 4, strategy=name, **argument)
+    pd.testing.assert_frame_equal(read(out), expected, check_exact=True)
 
-    def recommend(self, users, n, *, strategy="mean", **rest):
-        asked["strategy"] = strategy
-        return pd.DataFrame({"user": users})
 
-    monkeypatch.setattr(bayesmf.Posterior, "recommend", recommend)
-    assert say(*arguments)[0] == 0
-    assert asked == {"strategy": "ucb"}
+def test_a_point_estimate_is_not_asked(say, als, tmp_path):
+    als.save(tmp_path / "als.zarr")
+    for command in (("diagnose",), ("recommend",), ("report", "--out", tmp_path / "a.html")):
+        code, _, err = say(command[0], tmp_path / "als.zarr", *command[1:])
+        assert code == 2
+        one_line(err, "must be what `bayesmf fit` has stored. Got a PointEstimate.")
 
 
 @pytest.mark.parametrize("kind", ["text", "date"])
@@ -273,6 +284,21 @@ def test_compare(say, folder, quick_verdict):
     assert "Test: 180 ratings" in err
 
 
+def test_compare_interrupted_says_so(say, folder, quick_verdict, monkeypatch):
+    fit = bayesmf.fit_bpmf
+
+    def interrupted(data, **settings):
+        post = fit(data, **settings)
+        post.data.attrs["interrupted"] = 1
+        return post
+
+    monkeypatch.setattr(bayesmf, "fit_bpmf", interrupted)
+    code, out, err = say("compare", folder / "train.csv", *SHORT)
+    assert code == 130
+    assert len(read(out)) == 3
+    assert err.splitlines()[-1] == "Interrupted: this is of 30 of 30 draws of each chain."
+
+
 def test_demo_is_the_tour(say, monkeypatch, tmp_path):
     given = []
     monkeypatch.setattr("bayesmf.demo.main", lambda arguments: given.append(arguments) or 0)
@@ -310,6 +336,9 @@ WRONG = {
     ),
     "an output nowhere": (
         ("predict", "run.zarr", "pairs.csv", "--out", "no/a.csv"), "--out must be", "folder",
+    ),
+    "a strategy that is none": (
+        ("recommend", "run.zarr", "--strategy", "best"), "--strategy must be one of 'mean'",
     ),
     "a probability beyond one": (("recommend", "run.zarr", "--prob", "1.5"), "--prob must be"),
     "a list of no length": (("recommend", "run.zarr", "-u", "3", "-n", "0"), "--n must be"),

@@ -100,14 +100,19 @@ def test_twenty_at_once_are_answered_as_one_is(served):
 
 
 def test_strangers_get_wide_intervals(served):
-    client, _ = served
-    widths = []
-    for user, item in (("u0", 0), ("nobody", 0), ("nobody", 999)):
+    client, post = served
+
+    def width(user, item):
         answer = client.get("/predict", params={"user": user, "item": item})
         assert answer.status_code == 200
-        widths.append(answer.json()["upper"] - answer.json()["lower"])
-    assert widths[0] < widths[1] < widths[2]
-    assert len(client.get("/recommend/nobody").json()) == 10
+        return answer.json()["upper"] - answer.json()["lower"]
+
+    known = [width(user, 1) for user in post.ratings.user_ids[:20]]
+    assert sum(known) / len(known) < width("nobody", 1) < width("nobody", 999)
+    for stranger in ("nobody", "no/body", "ñ%20"):
+        answer = client.get(f"/recommend/{stranger}")
+        assert answer.status_code == 200
+        assert len(answer.json()) == 10
 
 
 BAD = {

@@ -1,15 +1,21 @@
 """Commands that ask a stored posterior: `predict` and `recommend`."""
 
-import inspect
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
 
-import bayesmf
 from bayesmf.cli import options
-from bayesmf.cli.messages import Refused, say
-from bayesmf.cli.tables import Names, cells_from, check_out, ids_like, note_unknown, put
+from bayesmf.cli.messages import say
+from bayesmf.cli.tables import (
+    Names,
+    cells_from,
+    check_out,
+    ids_like,
+    note_unknown,
+    posterior_from,
+    put,
+)
 
 _Prob = Annotated[float, Option(help="Probability of the intervals.")]
 _Latent = Annotated[
@@ -42,7 +48,7 @@ def predict(
     - `bayesmf predict run.zarr pairs.parquet --out predictions.parquet --prob 0.8 --clip`
     """
     check_out(out)
-    post = bayesmf.load(store)
+    post = posterior_from(store)
     names = Names(user_col, item_col)
     asked = cells_from(pairs, names, post.ratings, with_rating=False)
     found = post.predict(asked, prob=prob, kind=_kind(latent), clip=clip)
@@ -66,8 +72,16 @@ def recommend(
     out: options.OutFile = None,
     prob: _Prob = 0.9,
     strategy: Annotated[
-        str | None, Option(metavar="NAME", help="What lists are sorted by; by default the mean.")
+        str,
+        Option(help="What lists are sorted by: mean, ucb, thompson, probability or affinity."),
+    ] = "mean",
+    width: Annotated[
+        float | None, Option(help="Of ucb: how many standard deviations are added to the mean.")
     ] = None,
+    threshold: Annotated[
+        float | None, Option(help="Of probability: the rating that is good enough.")
+    ] = None,
+    seed: Annotated[int | None, Option(help="Of thompson: the same seed picks the same.")] = None,
     *,
     latent: _Latent = False,
     seen: Annotated[bool, Option("--seen", help="Also what the user has rated already.")] = False,
@@ -80,20 +94,19 @@ def recommend(
 
     - `bayesmf recommend run.zarr --user 42`
     - `bayesmf recommend run.zarr --user 42 --user 43 -n 5 > lists.csv`
+    - `bayesmf recommend run.zarr --user 42 --strategy probability --threshold 3.5`
     - `bayesmf recommend run.zarr --out everybody.parquet`
     """
     check_out(out)
-    post = bayesmf.load(store)
+    post = posterior_from(store)
     users = None
     if user:
         users = ids_like(user, post.ratings)
         note_unknown(users, post.ratings)
-    chosen = {}
-    if strategy is not None:
-        if "strategy" not in inspect.signature(post.recommend).parameters:
-            raise Refused("--strategy must be left out: this version sorts by the mean.")
-        chosen["strategy"] = strategy
-    found = post.recommend(users, n, exclude_seen=not seen, prob=prob, kind=_kind(latent), **chosen)
+    found = post.recommend(
+        users, n, strategy=strategy, width=width, threshold=threshold, random_seed=seed,
+        exclude_seen=not seen, prob=prob, kind=_kind(latent),
+    )  # fmt: skip
     put(found, out)
 
 

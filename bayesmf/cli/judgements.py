@@ -8,11 +8,12 @@ from typer import Option
 
 import bayesmf
 from bayesmf.cli import options
-from bayesmf.cli.messages import FAILED, FINE, Refused, naming, say
+from bayesmf.cli.messages import FAILED, FINE, INTERRUPTED, Refused, naming, say
 from bayesmf.cli.tables import (
     Names,
     cells_from,
     check_out,
+    posterior_from,
     put,
     put_comparison,
     ratings_from,
@@ -42,7 +43,7 @@ def diagnose(
     - `bayesmf diagnose run.zarr --table > quantities.csv`
     """
     check_out(out)
-    found = bayesmf.load(store).diagnose()
+    found = posterior_from(store).diagnose()
     if table or out is not None:
         say(found.verdict)
         put(found.table.reset_index(), out)
@@ -75,7 +76,7 @@ def report(
     - `bayesmf report run.zarr --out report.html`
     - `bayesmf report run.zarr --out report.html --test test.csv --titles films.csv`
     """
-    post = bayesmf.load(store)
+    post = posterior_from(store)
     names = Names(user_col, item_col, rating_col)
     held_out = None if test is None else cells_from(test, names, post.ratings, with_rating=True)
     items = None if titles is None else _titles(titles)
@@ -143,6 +144,10 @@ def compare(
     )
     put_comparison(bayesmf.compare(models | {"BPMF": post}, held_out))
     say(post.diagnose().verdict)
+    if post.data.attrs["interrupted"]:
+        drawn = post.data["posterior"].sizes["draw"]
+        say(f"Interrupted: this is of {drawn:,} of {draws:,} draws of each chain.")
+        raise SystemExit(INTERRUPTED)
 
 
 def demo(

@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     --------
     >>> from bayesmf.cli.main import main
     >>> main(["--version"])
-    bayesmf 0.1.0
+    bayesmf ...
     0
     """
     given = list(sys.argv[1:] if arguments is None else arguments)

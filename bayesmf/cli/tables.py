@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from bayesmf.evaluation import Comparison
     from bayesmf.ratings import Ratings
+    from bayesmf.results import Posterior
 
 MOST_SHOWN = 50
 """Rows that a terminal shows."""
@@ -28,6 +29,15 @@ class Names(NamedTuple):
     user: str | None = None
     item: str | None = None
     rating: str | None = None
+
+
+def posterior_from(store: Path) -> Posterior:
+    """Open a stored posterior; a point estimate, which may be stored too, has no draws to ask."""
+    found = bayesmf.load(store)
+    if not isinstance(found, bayesmf.Posterior):
+        got = type(found).__name__
+        raise Refused(f"{store} must be what `bayesmf fit` has stored. Got a {got}.")
+    return found
 
 
 def ratings_from(path: Path, names: Names, duplicates: str = "error") -> Ratings:

@@ -40,7 +40,7 @@ def predict(user: User, item: Item) -> dict[str, Any]:
     return post.predict([(user, item)]).to_dict("records")[0]
 
 
-@app.get("/recommend/{user}")
+@app.get("/recommend/{user:path}")
 def recommend(user: User, n: Length = 10) -> list[dict[str, Any]]:
     """The best items that the user has not rated."""
     return post.recommend(user, n).to_dict("records")
