@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"MovieLens: {bayesmf.Ratings(table)!r}")
     sizes = {"tune": 30, "draws": 30, "chains": 2} if options.quick else {}
     # Bars belong on a terminal, not in a file that the output is kept in.
-    bars = sys.stdout.isatty()
+    bars = sys.stderr.isatty()
     bias = bayesmf.fit_bias(train, random_seed=SEED, progressbar=bars)
     als = bayesmf.fit_als(train, random_seed=SEED, progressbar=bars)
     post = bayesmf.fit_bpmf(train, random_seed=SEED, progressbar=bars, **sizes)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Reading one file of ratings, in a folder or in a zip, and naming it when it is damaged."""
+"""One file of ratings: read, in a folder or in a zip, and named when it is damaged; written."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from bayesmf.atomic import free_name
 from bayesmf.validation import fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 type File = Path | zipfile.Path  # both answer `/`, is_file(), open() and name
 
@@ -46,8 +47,13 @@ def damage_named(file: File, function: str) -> Iterator[None]:
         fail("path", function, f"a sound file ({str(error).strip()})", str(file))
 
 
-def read_table(file: File, function: str) -> pd.DataFrame:
-    """Read a table by its suffix; one without names of columns gets the usual ones."""
+def read_table(
+    file: File, function: str, *, least: int = 3, texts: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Read a table by its suffix; one without names of columns gets the usual ones.
+
+    It must have `least` columns. Columns in `texts` are read as they stand: "007" is not 7.
+    """
     name = file.name.lower()
     suffix = PurePath(name.removesuffix(".gz")).suffix
     if not file.is_file() or suffix not in _SUFFIXES:
@@ -57,7 +63,10 @@ def read_table(file: File, function: str) -> pd.DataFrame:
         if suffix == ".parquet":
             frame = pd.read_parquet(io.BytesIO(content))
         elif suffix in _SEPARATORS:
-            frame = pd.read_csv(io.BytesIO(content), sep=_SEPARATORS[suffix], low_memory=False)
+            frame = pd.read_csv(
+                io.BytesIO(content), sep=_SEPARATORS[suffix], low_memory=False,
+                dtype=dict.fromkeys(texts, "str"),
+            )  # fmt: skip
             if all(str(column).replace(".", "").isdecimal() for column in frame.columns):
                 raise ValueError("its first line holds numbers, not the names of columns")
             # Given more fields than names, pandas makes an index of the first and shifts the rest.
@@ -66,8 +75,10 @@ def read_table(file: File, function: str) -> pd.DataFrame:
         else:
             frame = read_nameless(content, "::", "utf-8")
             frame = frame.set_axis(_COLUMNS[: frame.shape[1]], axis=1)
-        if frame.shape[1] < 3 or frame.empty:
-            raise ValueError("it has no rows" if frame.empty else "it has fewer than three columns")
+        if frame.empty:
+            raise ValueError("it has no rows")
+        if frame.shape[1] < least:
+            raise ValueError(f"it has fewer than {('two', 'three')[least - 2]} columns")
     return frame
 
 
@@ -82,3 +93,33 @@ def read_nameless(content: bytes, sep: str, encoding: str) -> pd.DataFrame:
         encoding=encoding,
         low_memory=False,
     )
+
+
+def check_output(path: Path, argument: str, function: str) -> None:
+    """Refuse to write a table where it cannot be, before it is worked out."""
+    suffix = PurePath(path.name.lower().removesuffix(".gz")).suffix
+    if suffix not in (*_SEPARATORS, ".parquet"):
+        known = ", ".join((*_SEPARATORS, ".parquet"))
+        fail(argument, function, f"a file ending in {known}", str(path))
+    if not path.parent.is_dir():
+        fail(argument, function, "a path in a folder that exists", str(path), FileNotFoundError)
+    if path.is_dir():
+        fail(argument, function, "a path of a file", f"the folder {path}", IsADirectoryError)
+
+
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table by its suffix; it is there whole or not at all."""
+    zipped = path.name.lower().endswith(".gz")
+    suffix = PurePath(path.name.lower().removesuffix(".gz")).suffix
+    if suffix == ".parquet":
+        held = io.BytesIO()
+        frame.to_parquet(held, index=False)
+        content = held.getvalue()
+    else:
+        content = frame.to_csv(sep=_SEPARATORS[suffix], index=False, lineterminator="\n").encode()
+    partial = free_name(path)
+    try:
+        partial.write_bytes(gzip.compress(content) if zipped else content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

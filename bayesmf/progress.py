@@ -48,7 +48,9 @@ class Progress:
         return self
 
     def _start_bars(self) -> None:
-        from rich import progress  # noqa: PLC0415 - imported when a bar is shown
+        # Imported when a bar is shown.
+        from rich import progress  # noqa: PLC0415
+        from rich.console import Console  # noqa: PLC0415
 
         self._bars = progress.Progress(
             progress.TextColumn("{task.description}"),
@@ -57,6 +59,7 @@ class Progress:
             progress.TextColumn("{task.fields[note]}"),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),  # standard output is for what a program says
         )
         for name in self.tasks:
             self._bars.add_task(name, total=self.totals[0], note="", rate="")

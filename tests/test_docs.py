@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import shlex
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -9,6 +10,9 @@ import pymc as pm
 import pytest
 
 import bayesmf
+from bayesmf.cli.main import main
+from bayesmf.diagnostics import convergence
+from bayesmf.report import page as page_of_a_report
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -36,12 +40,38 @@ def test_the_guide_runs(page, monkeypatch, tmp_path):
     monkeypatch.setattr(bayesmf, "fit_bpmf", lambda data, **kw: fit(data, **(kw | short)))
     monkeypatch.chdir(tmp_path)
     mpl.use("Agg")
+    spare_what_is_tested_elsewhere(monkeypatch)
     names = {}
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    blocks = re.findall(r"```(python|bash)\n(.*?)```", page.read_text(), re.DOTALL)
     assert blocks
-    for block in blocks:
-        exec(compile(block, page.name, "exec"), names)  # noqa: S102 - our own pages
+    for language, block in blocks:
+        if language == "python":
+            exec(compile(block, page.name, "exec"), names)  # noqa: S102 - our own pages
+        else:
+            for line in block.splitlines():
+                run_command(line)
     plt.close("all")
+
+
+def spare_what_is_tested_elsewhere(monkeypatch):
+    """One verdict serves all commands, and the page of a report is not drawn."""
+    real, found = convergence.diagnose, []
+
+    def diagnose(posterior, **rest):
+        if rest or not found:
+            found.append(real(posterior, **rest))
+        return found[-1] if rest else found[0]
+
+    monkeypatch.setattr(convergence, "diagnose", diagnose)
+    monkeypatch.setattr(page_of_a_report, "write_report", lambda path, *_, **__: path)
+
+
+def run_command(line):
+    """A line of the shell, in this process; what it would write to a file is let go."""
+    program, *arguments = shlex.split(line.split(" > ")[0])
+    assert program == "bayesmf"
+    # Of short fits the verdict is that they have not converged.
+    assert main(arguments) == int(arguments[0] == "diagnose"), line
 
 
 def test_readme_opens_with_the_two_commands():

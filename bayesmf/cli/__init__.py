@@ -1,0 +1,1 @@
+"""The command line: each command reads files, asks the library, and shows what it says."""
