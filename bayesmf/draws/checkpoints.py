@@ -58,7 +58,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             arrays |= {f"{side}_row_mean": moments[0], f"{side}_row_scatter": moments[1]}
     arrays |= {f"sum_{name}": value for name, value in checkpoint.sums.items()}
     content = io.BytesIO()
-    np.savez(content, **arrays)  # numbers alone, so that nothing is pickled
+    # Numbers alone, so that nothing is pickled.
+    np.savez(content, **arrays)  # type: ignore[arg-type]
     write_atomically(path, content.getvalue())
 
 
