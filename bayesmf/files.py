@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bayesmf.atomic import free_name
+from bayesmf.atomic import write_atomically
 from bayesmf.validation import fail
 
 if TYPE_CHECKING:
@@ -117,9 +117,4 @@ def write_table(frame: pd.DataFrame, path: Path) -> None:
         content = held.getvalue()
     else:
         content = frame.to_csv(sep=_SEPARATORS[suffix], index=False, lineterminator="\n").encode()
-    partial = free_name(path)
-    try:
-        partial.write_bytes(gzip.compress(content) if zipped else content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_atomically(path, gzip.compress(content) if zipped else content)

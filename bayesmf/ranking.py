@@ -45,6 +45,12 @@ def top_n(scores: np.ndarray, n: int) -> np.ndarray:
     part = np.argpartition(-scores, n - 1, axis=1)[:, :n] if n < scores.shape[1] else None
     if part is None:
         return np.argsort(-scores, axis=1, kind="stable")
+    # Which of those that tie with the last one are among them is left to chance: put that right.
+    last = np.take_along_axis(scores, part, axis=1).min(axis=1)
+    tied = np.flatnonzero((scores >= last[:, None]).sum(axis=1) > n)
+    for row in tied:
+        above, equal = scores[row] > last[row], np.flatnonzero(scores[row] == last[row])
+        part[row] = np.concatenate([np.flatnonzero(above), equal[: n - above.sum()]])
     part.sort(axis=1)
     order = np.argsort(-np.take_along_axis(scores, part, axis=1), axis=1, kind="stable")
     best: np.ndarray = np.take_along_axis(part, order, axis=1)

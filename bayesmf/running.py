@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from bayesmf.atomic import free_name
 from bayesmf.draws.holding import explained, locked
 from bayesmf.draws.keeping import Keeping, plan_keeping
 from bayesmf.draws.opening import model_of, open_tree, plain_ids, ratings_of, root_attributes
 from bayesmf.draws.probes import choose_probes
 from bayesmf.draws.recorder import Recorder, Watched
 from bayesmf.draws.schema import build_tree, fixed_tree
-from bayesmf.draws.store import Store
+from bayesmf.draws.store import PRIVATE, Store
 from bayesmf.draws.streaming import StreamingRecorder
 from bayesmf.gibbs.chains import Plan
 from bayesmf.gibbs.run import run_gibbs
@@ -176,37 +175,38 @@ def run_to_store(job: Job, path: Path) -> Ran:
     OSError
         If the disk is full, or another process runs on the store.
     """
+    function = "fit_bpmf"
     with ExitStack() as held:
-        if path.exists():
-            held.enter_context(locked(Store(path), "fit_bpmf"))
+        replace = path.exists()
+        if replace:
+            held.enter_context(locked(Store(path), function))
         recorder = job.recorder(StreamingRecorder)
         begun = {"settings": job.settings.to_json(), "status": "running"}
         fixed = fixed_tree(job.ratings, recorder, job.about(0.0, interrupted=False) | begun)
-        partial = free_name(path)
-        with explained(path, "fit_bpmf"):
+        with explained(path, function, lambda: recorder.settled):
+            partial, lock = Store.begin(path)
             try:
                 recorder.store = Store.create(partial, fixed, recorder.plans())
-                recorder.place = path
-                held.enter_context(locked(recorder.store, "fit_bpmf"))
-                return _finish(job, recorder, path, 0.0, None)
+                recorder.place, recorder.replace = path, replace
+                return _finish(job, recorder, path, None)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+                lock.release()
 
 
 def run_on(path: Path, more: int, cores: int, progressbar: bool) -> tuple[Job, Ran]:
     """Go on with a stored run, with `more` draws of each chain than were planned."""
     function = "resume"
     attributes = root_attributes(path, function)
-    if "settings" not in attributes:
+    if "settings" not in attributes or not (path / PRIVATE).is_dir():
         must = "the store of a run, as fit_bpmf(..., store=...) makes it: what was saved later "
         must += "has no checkpoints"
         fail("path", function, must, str(path))
     store = Store(path)
-    with locked(store, function), explained(path, function):
+    with locked(store, function), explained(path, function, lambda: True):
         store.sweep_out()
         job, states, recorder = _restore(store, more, cores, progressbar, function)
-        before = float(store.attributes["sampling_time"])
-        return job, _finish(job, recorder, path, before, states)
+        return job, _finish(job, recorder, path, states)
 
 
 def _restore(
@@ -224,6 +224,7 @@ def _restore(
     _warn_of_versions(store.attributes, path)
     job = Job(ratings, model, settings, watched, cores, progressbar)
     recorder = job.recorder(StreamingRecorder)
+    recorder.spent = float(store.attributes["sampling_time"])
     try:
         store.open_arrays()
         states = recorder.restore(store)
@@ -261,11 +262,9 @@ def _warn_of_versions(attributes: dict[str, Any], path: Path) -> None:
         warnings.warn(message, stacklevel=5)
 
 
-def _finish(
-    job: Job, recorder: StreamingRecorder, path: Path, before: float, starts: list[State] | None
-) -> Ran:
+def _finish(job: Job, recorder: StreamingRecorder, path: Path, starts: list[State] | None) -> Ran:
     drawn, interrupted, seconds = job.run(recorder, starts)
-    seconds += before
+    seconds += recorder.spent
     status = {"status": "interrupted" if interrupted else "finished"}
     recorder.commit(job.about(seconds, interrupted) | status)
     return Ran(open_tree(path, "fit_bpmf")[1], drawn, interrupted, seconds)

@@ -99,9 +99,10 @@ class Estimate:
         return mean
 
 
-def one_draw(tree: xr.DataTree, n_draws: int, seed: int) -> KeptDraws:
-    """The draw that a seed picks, as all that was kept."""
-    return KeptDraws(tree, only=int(generator(seed, "thompson").integers(n_draws)))
+def one_draw(tree: xr.DataTree, draws: KeptDraws, seed: int) -> KeptDraws:
+    """The one of some draws that a seed picks, as all that was kept."""
+    index = int(generator(seed, "thompson").integers(draws.n_draws))
+    return KeptDraws(tree, only=draws.number_of(index))
 
 
 def users_at_once(source: Source, strategy: Strategy, n_items: int) -> int:

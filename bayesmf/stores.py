@@ -6,8 +6,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 from bayesmf.checks import check_cores
-from bayesmf.draws.opening import model_of, open_tree, ratings_of
-from bayesmf.files import damage_named, existing
+from bayesmf.draws.opening import model_of, open_tree, ratings_of, stored_at
+from bayesmf.files import damage_named
 from bayesmf.results import Posterior
 from bayesmf.results.folded_tree import folded_of
 from bayesmf.results.point_tree import ESTIMATES, estimate_of
@@ -112,7 +112,7 @@ def resume(
     -----
     UserWarning
         After an interrupt, and if bayesmf, NumPy or Numba have another version than when the run
-        was begun: bits may then differ.
+        was begun: bits may then differ, as they may on another kind of processor.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def resume(
     >>> folder.cleanup()
     """
     function = "resume"
-    place = existing(path, function)
+    place = stored_at(path, function)
     more = check_integer(draws, "draws", function)
     threads = check_cores(cores, function)
     check_bool(progressbar, "progressbar", function)

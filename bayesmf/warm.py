@@ -11,6 +11,7 @@ from bayesmf.gibbs.conditionals import Hyper
 from bayesmf.gibbs.sampler import SIDES, State
 from bayesmf.ratings import Ratings
 from bayesmf.seeds import generator
+from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -30,8 +31,13 @@ def joined(known: Ratings, new: object, function: str) -> Ratings:
     known.pairs(fresh, "new_ratings", function, with_rating=True)  # are the ids of their type?
     names = {fresh.columns[role]: known.columns[role] for role in known.columns}
     tables = [known.to_frame(), fresh.to_frame().rename(columns=names)]
+    kinds = {table["timestamp"].dtype.kind for table in tables if "timestamp" in table}
     if any("timestamp" not in table for table in tables):
         tables = [table.drop(columns="timestamp", errors="ignore") for table in tables]
+    elif len(kinds) > 1:
+        must = "a table whose timestamps are of the kind of those there are"
+        got = Described(" and ".join(str(table["timestamp"].dtype) for table in tables))
+        fail("new_ratings", function, must, got, TypeError)
     for table in tables:
         table.attrs.clear()
     return Ratings(

@@ -40,12 +40,10 @@ CHILD = """
             return function(*args, **kwargs)
         return call
 
-    # Before every sweep's end, write of a chunk, sync of a file, and renaming of one.
+    # Before every sweep's end, and sync and renaming of every file.
     streaming.StreamingRecorder.swept = counted("sweep", streaming.StreamingRecorder.swept)
     os.fsync = counted("sync", os.fsync)
     Path.replace = counted("rename", Path.replace)
-    from zarr.storage import _local
-    _local._put = counted("chunk", _local._put)
     ratings = data()
     watched = {"test": ratings, "track": CELLS, "progressbar": False}
     bayesmf.fit_bpmf(ratings, store=sys.argv[1], **watched, **RUN)

@@ -192,3 +192,15 @@ REFUSED = [
 def test_what_is_refused(posterior, arguments, error, message):
     with pytest.raises(error, match=message):
         posterior.next_to_ask(**({"user": 3} | arguments))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_of_one_who_has_rated_everything_nothing_is_asked(together):
+    table = [(u, i, float((u * i) % 5)) for u in range(6) for i in range(5)]
+    ratings = tuple(np.array(column) for column in zip(*table, strict=True))
+    post = bayesmf.fit_bpmf(
+        ratings, n_factors=2, tune=2, draws=5, chains=1, random_seed=1, progressbar=False
+    )
+    found = post.next_to_ask(3, together=together)
+    assert found.empty
+    assert found.columns.tolist() == ["rank", "item", "reduction", "mean", "sd"]

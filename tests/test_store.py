@@ -124,7 +124,6 @@ def test_memory_does_not_grow_with_draws(ratings):
 def test_draws_larger_than_memory_are_read_as_needed(stored, in_memory, monkeypatch):
     expected = in_memory
     monkeypatch.setattr("bayesmf.draws.reading.IN_MEMORY", 0)
-    monkeypatch.setattr("bayesmf.draws.opening.IN_MEMORY", 0)
     monkeypatch.setattr("bayesmf.draws.reading.DRAWS_PER_READ", 40)
     monkeypatch.setattr("bayesmf.predictive.PASS_BYTES", 40_000)  # several passes
     lazy = bayesmf.load(stored)

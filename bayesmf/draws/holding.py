@@ -14,7 +14,7 @@ from bayesmf.draws.opening import root_attributes
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bayesmf.draws.store import Store
     from bayesmf.ratings import Ratings
@@ -40,20 +40,23 @@ def locked(store: Store, function: str) -> Iterator[None]:
         lock.release()
 
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 @contextmanager
-def explained(path: Path, function: str) -> Iterator[None]:
-    """Say what a failed write means for the run."""
+def explained(path: Path, function: str, stored: Callable[[], bool]) -> Iterator[None]:
+    """Say what a failed write means; `stored` tells whether there is a run to go on from."""
     try:
         yield
     except OSError as error:
         if isinstance(error, (BlockingIOError, FileExistsError)) or error.errno is None:
             raise
-        rest = "bayesmf.load opens what it holds" if path.exists() else "nothing was stored"
-        raise OSError(
-            error.errno,
-            f"{function} could not write to {path} ({error.strerror}): {rest}, and with room for "
-            "more bayesmf.resume goes on.",
-        ) from error
+        rest = "nothing was stored"
+        if stored():
+            room = "with room for more " if error.errno in NO_ROOM else ""
+            rest = f"bayesmf.load opens what it holds, and {room}bayesmf.resume goes on"
+        message = f"{function} could not write to {path} ({error.strerror}): {rest}."
+        raise OSError(error.errno, message) from error
 
 
 def check_free(path: object, overwrite: bool, ratings: Ratings, function: str) -> Path:
@@ -63,6 +66,7 @@ def check_free(path: object, overwrite: bool, ratings: Ratings, function: str) -
     found = Path(path).expanduser()
     if not found.parent.is_dir():
         fail("store", function, "a path in a folder that exists", str(found), FileNotFoundError)
+    found = found.resolve() if found.is_symlink() else found
     if not found.exists():
         return found
     must = "a path that does not exist yet"

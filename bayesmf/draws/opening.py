@@ -7,6 +7,7 @@ store whose metadata asks for any other codec than those that bayesmf writes is 
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesmf.draws.reading import IN_MEMORY
+from bayesmf.atomic import put_back
+from bayesmf.draws.reading import ORIGIN, fits_in_memory
 from bayesmf.draws.schema import SCHEMA_VERSION
 from bayesmf.files import existing
 from bayesmf.model import BPMF
@@ -39,7 +41,7 @@ def open_tree(path: object, function: str) -> tuple[Path, xr.DataTree]:
     ValueError
         If it is not what bayesmf stores, damaged, or of a newer format.
     """
-    found = existing(path, function)
+    found = stored_at(path, function)
     if found.is_dir():
         return found, _open(found, "zarr", root_attributes(found, function), function)
     if found.suffix.lower() not in NETCDF:
@@ -54,19 +56,44 @@ def open_tree(path: object, function: str) -> tuple[Path, xr.DataTree]:
     return found, _open(found, "h5netcdf", attributes, function)
 
 
+def stored_at(path: object, function: str) -> Path:
+    """Return a path that exists; an old store that had begun to give way is put back."""
+    if isinstance(path, (str, os.PathLike)):
+        put_back(Path(path).expanduser())
+    return existing(path, function)
+
+
 def root_attributes(store: Path, function: str) -> dict[str, Any]:
     """Attributes of a Zarr store, which is sound as far as its metadata tell."""
     try:
         root = json.loads((store / "zarr.json").read_text("utf-8"))
         attributes: dict[str, Any] = root["attributes"]
-        arrays = root["consolidated_metadata"]["metadata"].values()
-        used = {codec["name"] for array in arrays for codec in array.get("codecs", ())}
         _check_version(attributes)
-        if not used <= CODECS:
-            raise ValueError(f"codecs {', '.join(sorted(used - CODECS))} are not bayesmf's")
+        for name, entry in root["consolidated_metadata"]["metadata"].items():
+            _check_entry(store, name, entry)
     except (*_DAMAGE, RecursionError) as error:
         _damaged(store, error, function)
     return attributes
+
+
+def _check_entry(store: Path, name: str, entry: dict[str, Any]) -> None:
+    # Only what this format has, so that nothing else is decoded; and no chunk of draws missing,
+    # since Zarr reads one that is not there as missing numbers.
+    if entry["zarr_format"] != 3 or entry.get("consolidated_metadata"):
+        raise ValueError(f"{name} is not of Zarr's third format")
+    if entry["node_type"] == "group":
+        return
+    used = {codec["name"] for codec in entry["codecs"]}
+    if not used or not used <= CODECS:
+        raise ValueError(f"codecs {', '.join(sorted(used - CODECS))} are not bayesmf's")
+    dims = entry.get("dimension_names") or ()
+    if {"chain", "draw"} <= set(dims):
+        grid = entry["chunk_grid"]["configuration"]["chunk_shape"]
+        counts = [-(-n // size) for n, size in zip(entry["shape"], grid, strict=True)]
+        there = {file.name for file in (store / name).iterdir()}
+        for at in np.ndindex(*counts):
+            if f"c.{'.'.join(map(str, at))}" not in there:
+                raise ValueError(f"chunk {at} of {name} is missing")
 
 
 def _check_version(attributes: dict[Any, Any]) -> None:
@@ -90,12 +117,17 @@ def _open(path: Path, engine: str, attributes: dict[str, Any], function: str) ->
     times = xr.coders.CFDatetimeCoder(time_unit=attributes.get("time_unit", "ns"))
     try:
         tree = xr.open_datatree(path, engine=engine, decode_times=times)
-        factors = tree["factors"].nbytes if "factors" in tree else 0
+        large = "factors" in tree and not fits_in_memory(tree["factors"].to_dataset())
         for name, group in tree.children.items():
-            if name != "factors" or factors <= IN_MEMORY:
+            if name != "factors" or not large:
                 group.load()
-        if factors <= IN_MEMORY:
+        if not large:
             tree.close()
+        elif engine == "zarr":
+            # Whoever reads later sees whether it is still the same store.
+            origin = str(path.resolve()), attributes["store_id"]
+            for name in ("user_factors", "item_factors"):
+                tree["factors"][name].encoding[ORIGIN] = origin
     except _DAMAGE as error:
         _damaged(path, error, function)
     return tree
@@ -106,7 +138,7 @@ def ratings_of(tree: xr.DataTree, path: Path, function: str) -> Ratings:
     try:
         constant = tree["constant_data"]
         columns: dict[str, str] = json.loads(tree.attrs["columns"])
-        times = constant["timestamp"].to_numpy() if "timestamp" in constant else None
+        times = plain_ids(constant["timestamp"].to_numpy()) if "timestamp" in constant else None
         users, items = (_ids(constant[side].to_numpy(), columns[side]) for side in ("user", "item"))
         ratings = Ratings.from_codes(
             constant["user_code"].to_numpy().astype(np.int32),

@@ -6,7 +6,8 @@ where they do not, they are read for the cells that are asked for, some draws at
 
 from __future__ import annotations
 
-from itertools import pairwise
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 512_000_000
 """Bytes of stored factor draws that are read at once and kept; more are read as they are needed."""
+
+ORIGIN = "bayesmf_store"
+"""Where an array's encoding says which store it is read from."""
 
 DRAWS_PER_READ = 64
 """Draws read at a time where the store does not say how many lie together."""
@@ -126,22 +130,29 @@ class KeptDraws:
         return np.ascontiguousarray(flat)
 
     def _cut(self, together: int, limit: int | None) -> list[Segment]:
-        edges = [*range(0, self._kept, together), self._kept]
-        runs = [(chain, run) for chain in range(self._chains) for run in pairwise(edges)]
-        if limit is not None:
-            # Few whole runs, evenly spaced over each chain; the last of all is cut short.
-            n = min(len(runs), -(-limit // together))
-            n = min(len(runs), max(n, min(self._chains, limit)))
-            runs = [runs[int(k)] for k in np.floor((np.arange(n) + 0.5) * len(runs) / n)]
-            most = -(-limit // n)
-            runs = [(chain, (a, min(b, a + most))) for chain, (a, b) in runs]
         found, at = [], 0
-        for chain, (a, b) in runs:
-            n = b - a if limit is None else min(b - a, limit - at)
-            if n > 0:
-                found.append(Segment(chain, slice(a, a + n), slice(at, at + n)))
+        of_chain = np.full(self._chains, self._kept)
+        if limit is not None:
+            of_chain = np.diff(np.arange(self._chains + 1) * limit // self._chains)
+        for chain, n_draws in enumerate(of_chain.tolist()):
+            for run in runs_of(self._kept, n_draws, together):
+                n = run.stop - run.start
+                found.append(Segment(chain, run, slice(at, at + n)))
                 at += n
         return found
+
+    def _check_origin(self) -> None:
+        for name in ("user_factors", "item_factors"):
+            origin = self._group[name].encoding.get(ORIGIN)
+            if origin is not None and current_id(Path(origin[0])) != origin[1]:
+                raise ValueError(
+                    f"The store {origin[0]}, from which this posterior reads its draws, was "
+                    "replaced or removed since it was opened: load it again."
+                )
+
+    def number_of(self, index: int) -> int:
+        """Which of all kept draws, counted through the chains, is the one at an index of these."""
+        return int(np.arange(self._chains * self._kept)[self._picked][index])
 
     def hyper(self, side: str) -> tuple[np.ndarray, np.ndarray]:
         """Means (n_draws, D) and precisions (n_draws, D, D) of the rows of a side."""
@@ -160,6 +171,7 @@ class KeptDraws:
             u, v, b, c = self._arrays
             yield Block(slice(0, self.n_draws), u, v, b, c, users, items)
             return
+        self._check_origin()
         (own, user_at), (partners, item_at) = (
             np.unique(codes, return_inverse=True) for codes in (users, items)
         )
@@ -174,6 +186,15 @@ class KeptDraws:
             yield Block(segment.at, u, v, b, c, user_at, item_at)
 
 
+def current_id(store: Path) -> str | None:
+    """Which store is at a path now; None if there is none."""
+    try:
+        root = json.loads((store / "zarr.json").read_text("utf-8"))
+        return str(root["attributes"]["store_id"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def kept_factors(tree: xr.DataTree) -> xr.Dataset:
     """Draws of factors and all that prediction needs, or why there are none."""
     if "factors" not in tree:
@@ -181,6 +202,8 @@ def kept_factors(tree: xr.DataTree) -> xr.Dataset:
             "This posterior keeps no draws of factors (keep=0): it knows the cells that it has "
             "tracked, and no others."
         )
+    if tree["factors"].sizes["draw"] == 0:
+        raise ValueError("This posterior has no draws yet: its run was still tuning.")
     return tree["factors"].to_dataset()
 
 
@@ -206,17 +229,31 @@ def spread(group: xr.Dataset, limit: int) -> tuple[np.ndarray, np.ndarray]:
     together = draws_together(group) or 1
     if together == 1 or fits_in_memory(group):
         return chains, evenly(kept, of_chain)
-    n_all = -(-kept // together)
-    n_runs = min(-(-of_chain // together), n_all)
-    most = -(-of_chain // n_runs)
+    return chains, np.concatenate([np.r_[run] for run in runs_of(kept, of_chain, together)])
+
+
+def runs_of(kept: int, n: int, together: int) -> list[slice]:
+    """Cut `n` of a chain's draws into runs that lie together, evenly spaced among its chunks."""
+    if n >= kept:
+        return [slice(a, min(a + together, kept)) for a in range(0, kept, together)]
+    if n == 0:
+        return []
+    n_all, n_runs = -(-kept // together), -(-n // together)
+    sizes = np.diff(np.arange(n_runs + 1) * n // n_runs).tolist()
     starts = np.floor((np.arange(n_runs) + 0.5) * n_all / n_runs).astype(int) * together
-    draws = np.concatenate([np.arange(a, min(a + most, kept)) for a in starts])
-    return chains, draws[:of_chain]
+    runs: list[slice] = []
+    stop = kept
+    # From the last one on: where the last chunk holds few draws, its run begins in the one before.
+    for start, size in zip(reversed(starts.tolist()), reversed(sizes), strict=True):
+        first = min(start, stop - size)
+        runs.append(slice(first, first + size))
+        stop = first
+    return runs[::-1]
 
 
 def fits_in_memory(group: xr.Dataset) -> bool:
     """Whether the rows of both sides are read at once and kept."""
-    return int(group["user_factors"].nbytes + group["item_factors"].nbytes) <= IN_MEMORY
+    return int(group.nbytes) <= IN_MEMORY
 
 
 def _run(codes: np.ndarray) -> slice | np.ndarray:

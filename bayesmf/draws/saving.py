@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xarray as xr
 
-from bayesmf.atomic import free_name, make_durable
+from bayesmf.atomic import PARTIAL, free_name, make_durable
 from bayesmf.draws.keeping import DRAWS_TOGETHER
-from bayesmf.draws.opening import NETCDF
-from bayesmf.draws.store import ArrayPlan, GroupPlan, Store
+from bayesmf.draws.opening import NETCDF, root_attributes
+from bayesmf.draws.store import PRIVATE, ArrayPlan, GroupPlan, Store
 from bayesmf.validation import fail
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 SMALL = 4096
 """Most bytes of a draw for which more draws than usual lie in a chunk."""
@@ -31,15 +28,20 @@ def check_target(path: object, overwrite: bool, function: str) -> Path:
         fail("path", function, "a path in a folder that exists", str(found), FileNotFoundError)
     if found.suffix.lower() not in (".zarr", *NETCDF):
         fail("path", function, f"a path ending in .zarr, {', '.join(NETCDF)}", str(found))
-    if found.exists() and not overwrite:
+    found = found.resolve() if found.is_symlink() else found
+    if not found.exists():
+        return found
+    if not overwrite:
         must = "a path that does not exist yet, or overwrite=True with it"
         fail("path", function, must, str(found), FileExistsError)
-    if found.is_dir() != (found.suffix.lower() == ".zarr") and found.exists():
+    if found.is_dir() != (found.suffix.lower() == ".zarr"):
         must = "a store, if it is to be replaced by one, or a file by a file"
         fail("path", function, must, str(found), FileExistsError)
-    if found.is_dir() and not (found / "zarr.json").exists():
-        must = "a store of bayesmf, if it is to be replaced"
-        fail("path", function, must, str(found), FileExistsError)
+    if found.is_dir():
+        root_attributes(found, function)
+        if any((found / PRIVATE).glob("*.npz")):
+            must = "another path than that of a run, which could not be gone on from then"
+            fail("path", function, must, str(found), FileExistsError)
     return found
 
 
@@ -48,18 +50,25 @@ def save_tree(tree: xr.DataTree, path: Path) -> None:
 
     netCDF takes each variable as a whole.
     """
-    partial = free_name(path)
+    tree = tree.copy()
+    for name in ("settings", "status", "store_id"):  # of the run, which is not saved
+        tree.attrs.pop(name, None)
+    if path.suffix.lower() == ".zarr":
+        partial, lock = Store.begin(path)
+        try:
+            _write_zarr(tree, partial).settle(path, replace=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            lock.release()
+        return
+    partial = free_name(path, PARTIAL)
     try:
-        if path.suffix.lower() == ".zarr":
-            _write_zarr(tree, partial).settle(path)
-        else:
-            tree.to_netcdf(partial, engine="h5netcdf")
-            make_durable([partial])
-            partial.replace(path)
+        tree.to_netcdf(partial, engine="h5netcdf")
+        make_durable([partial])
+        partial.replace(path)
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
         partial.unlink(missing_ok=True)
+    make_durable([path.parent])
 
 
 def _write_zarr(tree: xr.DataTree, path: Path) -> Store:
@@ -68,10 +77,10 @@ def _write_zarr(tree: xr.DataTree, path: Path) -> Store:
         for name, node in tree.children.items()
         if {"chain", "draw"} <= set(node.sizes)
     }
-    fixed = tree.copy()
+    fixed = tree
     for name, found in groups.items():
         drawn = [variable for variable in found.variables if "draw" in found[variable].dims]
-        fixed[name] = type(tree)(found.drop_vars(drawn))
+        fixed[name] = xr.DataTree(found.drop_vars(drawn))
     store = Store.create(path, fixed, {name: _plan(found) for name, found in groups.items()})
     for name, found in groups.items():
         together = _plan(found).together
@@ -91,5 +100,5 @@ def _plan(found: xr.Dataset) -> GroupPlan:
     }
     n_draws = found.sizes["draw"]
     size = found.nbytes / max(1, found.sizes["chain"] * n_draws)
-    together = min(n_draws, DRAWS_TOGETHER if size > SMALL else n_draws)
+    together = max(1, min(n_draws, DRAWS_TOGETHER if size > SMALL else n_draws))
     return GroupPlan(arrays, found.sizes["chain"], np.asarray(found["draw"]), together)

@@ -15,7 +15,7 @@ import xarray as xr
 
 if TYPE_CHECKING:
     from bayesmf.draws.recorder import Recorder
-    from bayesmf.ratings import Ratings
+    from bayesmf.ratings import Pairs, Ratings
 
 SCHEMA_VERSION = 3
 
@@ -67,8 +67,9 @@ def build_tree(
         )
     if factors:
         groups["factors"] = _dataset(factors, thinned)
-    if recorder.watched.tracked is not None:
-        groups["tracked"] = tracked_cells(recorder)
+    tracked = recorder.watched.tracked
+    if tracked is not None:
+        groups["tracked"] = tracked_cells(tracked, recorder.sums, recorder.recorded)
     return xr.DataTree.from_dict(
         groups
         | {
@@ -94,8 +95,9 @@ def fixed_tree(ratings: Ratings, recorder: Recorder, attributes: dict[str, Any])
         if variables:
             used = {name: labels for name, labels in coords.items() if name in dims}
             groups[group] = xr.Dataset(coords=used)
-    if recorder.watched.tracked is not None:
-        groups["tracked"] = tracked_cells(recorder)
+    tracked = recorder.watched.tracked
+    if tracked is not None:
+        groups["tracked"] = tracked_cells(tracked, recorder.sums, recorder.recorded)
     root = {"/": xr.Dataset(attrs=describe(ratings, recorder) | attributes)}
     return xr.DataTree.from_dict(root | groups | observed(ratings, recorder))
 
@@ -157,6 +159,16 @@ def time_unit(ratings: Ratings) -> str:
     return next((unit for unit in ("ns", "us", "ms", "s") if unit in units), "ns")
 
 
+def check_timestamps(times: np.ndarray) -> None:
+    """Refuse timestamps that no file can hold."""
+    if times.dtype.kind == "O" and not all(isinstance(one, str) for one in times):
+        kinds = ", ".join(sorted({type(one).__name__ for one in times}))
+        raise TypeError(
+            "Timestamps must be numbers, datetimes or texts to be stored. These are objects of the "
+            f"types {kinds}: make them datetimes with pandas.to_datetime, or leave them out."
+        )
+
+
 def rated(ratings: Ratings) -> dict[str, xr.Dataset]:
     """Groups of the ratings, by code, and the ids that the codes stand for."""
     constant = {
@@ -164,6 +176,7 @@ def rated(ratings: Ratings) -> dict[str, xr.Dataset]:
         "item_code": xr.DataArray(ratings.items, dims="rating_id"),
     }
     if ratings.timestamps is not None:
+        check_timestamps(ratings.timestamps)
         constant["timestamp"] = xr.DataArray(ratings.timestamps, dims="rating_id")
     ids = {"user": ratings.user_ids.to_numpy(), "item": ratings.item_ids.to_numpy()}
     return {
@@ -192,20 +205,18 @@ def observed(ratings: Ratings, recorder: Recorder) -> dict[str, xr.Dataset]:
     return groups
 
 
-def tracked_cells(recorder: Recorder) -> xr.Dataset:
-    """Means and variances (chain, tracked_cell) of the expected ratings of tracked cells."""
-    cells = recorder.watched.tracked
-    assert cells is not None  # noqa: S101 - the caller has checked
-    variances = recorder.sums["tracked_squares"] / np.maximum(recorder.recorded, 1)[:, None]
+def tracked_cells(cells: Pairs, sums: dict[str, np.ndarray], draws: np.ndarray) -> xr.Dataset:
+    """Means and variances (chain, tracked_cell) of expected ratings, of so many draws a chain."""
+    variances = sums["tracked_squares"] / np.maximum(draws, 1)[:, None]
     dims = ("chain", "tracked_cell")
     return xr.Dataset(
         {
-            "mean": (dims, recorder.sums["tracked_mean"]),
+            "mean": (dims, sums["tracked_mean"]),
             "variance": (dims, variances),
             "user": ("tracked_cell", cells.user_ids),
             "item": ("tracked_cell", cells.item_ids),
         },
-        coords={"chain": np.arange(recorder.chains)},
+        coords={"chain": np.arange(len(draws))},
     )
 
 

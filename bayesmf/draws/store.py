@@ -10,22 +10,36 @@ The folder `.bayesmf` holds what only a run needs: a checkpoint of each chain, a
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import shutil
+import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import filelock
 import numpy as np
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.storage import LocalStore
 
-from bayesmf.atomic import free_name, make_durable, write_atomically
+from bayesmf.atomic import (
+    OLD,
+    PARTIAL,
+    free_name,
+    hidden_beside,
+    make_all_durable,
+    make_durable,
+    put_back,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     import xarray as xr
+    from zarr.core.buffer import Buffer
 
 ROWS_TOGETHER = 512
 """Rows of users or items in a chunk: one user's predictions do not read everybody's."""
@@ -34,9 +48,27 @@ LABELS_TOGETHER = 4096
 """Labels of draws in a chunk."""
 
 EVERY_CHUNK: Any = {"write_empty_chunks": True}
-"""Every chunk has its file, that of missing numbers too."""
+"""Every chunk has its file, that of missing numbers too, so that one that is not there is seen."""
 
 PRIVATE = ".bayesmf"
+
+
+class DurableFiles(LocalStore):
+    """A folder whose files are on the disk before they take the place of older ones.
+
+    A chunk that is not full is written again with more draws, while the metadata count some of them
+    already: after a power cut the old file or the new one must be there.
+    """
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Write one file; its name is made durable by whoever writes."""
+        self._check_writable()
+        await asyncio.to_thread(_write, self.root / key, value)
+
+
+def _write(path: Path, value: Buffer) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, value.as_buffer_like(), name_too=False)
 
 
 class Store:
@@ -74,15 +106,29 @@ class Store:
         filelock.Timeout
             If another process has it.
         """
-        lock = filelock.FileLock(self.private / "lock")
-        lock.acquire(blocking=False)
-        return lock
+        return take_lock(self.path)
+
+    @classmethod
+    def begin(cls, place: Path) -> tuple[Path, filelock.BaseFileLock]:
+        """Make a hidden folder for a store that will go to `place`, and lock it for this process.
+
+        What killed processes have left there is swept out.
+        """
+        sweep_beside(place)
+        path = free_name(place, PARTIAL)
+        (path / PRIVATE).mkdir(parents=True)
+        return path, take_lock(path)
 
     @classmethod
     def create(cls, path: Path, fixed: xr.DataTree, groups: Mapping[str, GroupPlan]) -> Store:
-        """Lay out a store in a folder that does not exist: what is fixed, and room for draws."""
-        fixed.to_zarr(path, zarr_format=3, consolidated=False, mode="w-")
-        (path / PRIVATE).mkdir()
+        """Lay out a store in a folder that `begin` has made: what is fixed, and room for draws."""
+        fixed.attrs["store_id"] = uuid.uuid4().hex
+        # In a folder of its own, since Zarr would wonder at ours.
+        layout = path / "layout"
+        fixed.to_zarr(layout, zarr_format=3, consolidated=False, mode="w-")
+        for part in layout.iterdir():
+            part.rename(path / part.name)
+        layout.rmdir()
         for name, plan in groups.items():
             group = zarr.open_group(path / name, mode="r+", use_consolidated=False)
             lay_out(group, plan)
@@ -93,6 +139,7 @@ class Store:
 
     def open_arrays(self) -> None:
         """Open all arrays with draws for writing, and learn the metadata of everything."""
+        files = DurableFiles(self.path)
         for file in sorted(self.path.rglob("zarr.json")):
             if file.parent != self.path:
                 name = file.parent.relative_to(self.path).as_posix()
@@ -101,7 +148,7 @@ class Store:
             group, _, variable = name.rpartition("/")
             if {"chain", "draw"} <= set(found.get("dimension_names") or ()):
                 self._arrays[group, variable] = zarr.open_array(
-                    self.path / name, mode="r+", config=EVERY_CHUNK
+                    files, path=name, mode="r+", config=EVERY_CHUNK
                 )
 
     def extend(self, labels: Mapping[str, np.ndarray]) -> None:
@@ -120,17 +167,11 @@ class Store:
 
     def write(self, group: str, chain: int, start: int, values: Mapping[str, np.ndarray]) -> None:
         """Write draws start, start + 1, ... (n, ...) of one chain, and wait until they are safe."""
-        files: set[Path] = set()
-        folders: set[Path] = set()
+        folders = set()
         for variable, array in values.items():
             if array.size:
-                target = self._arrays[group, variable]
-                target[chain, start : start + len(array)] = array
-                folder = self.path / group / variable
-                names = chunk_names(target, chain, start, start + len(array))
-                files.update(folder / name for name in names)
-                folders.add(folder)
-        make_durable(files)
+                self._arrays[group, variable][chain, start : start + len(array)] = array
+                folders.add(self.path / group / variable)
         make_durable(folders)
 
     def read(self, group: str, chain: int, start: int, stop: int) -> dict[str, np.ndarray]:
@@ -162,18 +203,34 @@ class Store:
         }  # fmt: skip
         write_atomically(self.path / "zarr.json", json.dumps(root, indent=1).encode())
 
-    def settle(self, path: Path) -> None:
-        """Move the folder to its place, where an older one gives way."""
+    def settle(self, place: Path, *, replace: bool) -> None:
+        """Move the folder to its place, where an older one gives way if it may.
+
+        Raises
+        ------
+        FileExistsError
+            If the place was taken meanwhile.
+        """
+        make_all_durable(self.path)
         old = None
-        if path.exists():
-            old = free_name(path.with_name(f"{path.name}.old"))
-            path.rename(old)
-        self.path.rename(path)
-        make_durable([path.parent])
-        self.path = path
+        if place.exists():
+            if not replace:
+                message = "It was made by another process meanwhile"
+                raise FileExistsError(errno.EEXIST, message, str(place))
+            old = free_name(place, OLD)
+            place.rename(old)
+        try:
+            self.path.rename(place)
+        except BaseException:
+            if old is not None:
+                old.rename(place)
+            raise
+        make_durable([place.parent])
+        self.path = place
         self.open_arrays()
         if old is not None:
-            shutil.rmtree(old)
+            # What cannot be deleted now, the next run sweeps out.
+            shutil.rmtree(old, ignore_errors=True)
 
     def sweep_out(self) -> None:
         """Delete what writes that were cut off have left."""
@@ -223,15 +280,25 @@ def lay_out(group: zarr.Group, plan: GroupPlan) -> None:
         )
 
 
-def chunk_names(array: zarr.Array[Any], chain: int, start: int, stop: int) -> Iterator[str]:
-    """Names of the files that hold draws start..stop of a chain."""
-    together = array.chunks
-    draws = range(start // together[1], -(-stop // together[1]))
-    rows = zip(array.shape[2:], together[2:], strict=True)
-    metadata: Any = array.metadata
-    for rest in np.ndindex(*(-(-n // size) for n, size in rows)):
-        for draw in draws:
-            yield metadata.encode_chunk_key((chain, draw, *rest))
+def take_lock(path: Path) -> filelock.BaseFileLock:
+    """Lock a store for this process."""
+    lock = filelock.FileLock(path / PRIVATE / "lock")
+    lock.acquire(blocking=False)
+    return lock
+
+
+def sweep_beside(place: Path) -> None:
+    """Put back a store that was to be replaced, and delete what killed processes have left."""
+    put_back(place)
+    for left in [*hidden_beside(place, OLD), *hidden_beside(place, PARTIAL)]:
+        if not left.is_dir():
+            continue
+        try:
+            lock = take_lock(left)
+        except (filelock.Timeout, OSError):
+            continue  # somebody is at it
+        shutil.rmtree(left, ignore_errors=True)
+        lock.release()
 
 
 def _write_labels(group: zarr.Group, labels: np.ndarray) -> None:

@@ -48,6 +48,10 @@ class StreamingRecorder(Recorder):
         Where draws go; set before a run.
     place : Path
         Where a new store goes when it is complete enough to go on from.
+    replace : bool
+        Whether an older store there may give way.
+    spent : float
+        Seconds that earlier parts of the run have taken.
     """
 
     def __init__(
@@ -66,8 +70,12 @@ class StreamingRecorder(Recorder):
         )
         self.store: Store | None = None
         self.place: Path | None = None
+        self.replace = False
+        self.spent = 0.0
+        self._began = time.perf_counter()
         self._in_store = [0] * chains
         self._saved_at = [time.perf_counter()] * chains
+        self._written = {name: values.copy() for name, values in self.sums.items()}
         self._committing = threading.Lock()
 
     def begin(self, states: Sequence[State]) -> None:
@@ -77,7 +85,12 @@ class StreamingRecorder(Recorder):
         self.commit({})
         assert self.store is not None  # noqa: S101 - a run begins with one
         assert self.place is not None  # noqa: S101
-        self.store.settle(self.place)
+        self.store.settle(self.place, replace=self.replace)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the store is in its place, with checkpoints to go on from."""
+        return self.store is not None and self.store.path == self.place
 
     def plans(self) -> dict[str, GroupPlan]:
         """Room that its draws take in a store."""
@@ -114,7 +127,7 @@ class StreamingRecorder(Recorder):
             if set(found.sums) != set(self.sums):
                 raise ValueError(f"checkpoint {file.name}: it is of another run")
             for name, values in found.sums.items():
-                self.sums[name][chain] = values
+                self.sums[name][chain] = self._written[name][chain] = values
             self._fill(chain, found.draws)
             states.append(found.state)
         return states
@@ -172,20 +185,26 @@ class StreamingRecorder(Recorder):
         with self._committing:
             before = min(self._in_store)
             self._in_store[chain] = draws
+            for name, values in sums.items():
+                self._written[name][chain] = values
             if min(self._in_store) > before:
                 self.commit({})
 
     def commit(self, attributes: dict[str, Any]) -> None:
-        """Say what the store has, with new values of attributes."""
+        """Say what the store has, with new values of attributes.
+
+        Tracked cells have the moments that each chain had when it was written last.
+        """
         assert self.store is not None  # noqa: S101 - a run begins with one
         draws = min(self._in_store)
-        if self.watched.tracked is not None:
-            found = tracked_cells(self)
-            self.store.write_tracked(
-                {name: found[name].to_numpy() for name in ("mean", "variance")}
-            )
+        cells = self.watched.tracked
+        if cells is not None:
+            found = tracked_cells(cells, self._written, np.array(self._in_store))
+            moments = found[["mean", "variance"]]
+            self.store.write_tracked({str(name): moments[name].to_numpy() for name in moments})
+        elapsed = {"sampling_time": self.spent + time.perf_counter() - self._began}
         n_draws = {group: n for group, _, _, n in self._buffers(draws)}
-        self.store.commit(n_draws, attributes)
+        self.store.commit(n_draws, elapsed | attributes)
 
 
 def _chunk_start(n: int, size: int) -> int:

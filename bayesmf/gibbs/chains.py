@@ -115,11 +115,15 @@ def run_chains(chains: list[Chain], recorder: DrawRecorder, cores: int, progress
         threadpool_limits(1, user_api="blas"),
         ThreadPoolExecutor(workers, thread_name_prefix="bayesmf-chain") as pool,
     ):
+        running: dict[Future[None], Chain] = {}
         try:
-            _take_turns(chains, recorder, pool, stop, progress)
+            _take_turns(chains, recorder, pool, running, stop, progress)
         except KeyboardInterrupt:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            for future in running:
+                if not future.cancelled():
+                    future.result()  # an error of a chain is not lost in an interrupt
             if min(chain.draws for chain in chains) == 0:
                 raise
             return True
@@ -133,12 +137,12 @@ def _take_turns(
     chains: list[Chain],
     recorder: DrawRecorder,
     pool: Executor,
+    running: dict[Future[None], Chain],
     stop: threading.Event,
     progress: Progress,
 ) -> None:
-    running: dict[Future[None], Chain] = {
-        pool.submit(chain.take_turn, recorder, stop): chain for chain in chains
-    }
+    for chain in chains:
+        running[pool.submit(chain.take_turn, recorder, stop)] = chain
     while running:
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in finished:

@@ -209,7 +209,9 @@ class Acting(Result):
         if about is None:
             targets = np.setdiff1d(targets, rated)
         if not len(asked) or not len(targets):
-            asked = asked[:0]
+            nothing: dict[str, Any] = {"rank": np.empty(0, int), "item": self.ratings.item_ids[:0]}
+            numbers = ("reduction", "mean", "sd")
+            return pd.DataFrame(nothing | dict.fromkeys(numbers, np.empty(0)))
         found = asking.best_questions(
             self._draws, rated, asked, targets, n, together=together, cores=self.cores
         )
@@ -229,13 +231,13 @@ class Acting(Result):
     def _scored(self, strategy: Strategy) -> Source:
         if strategy.name != "thompson":
             return self._source()
-        return scoring.one_draw(self.data, self._draws.n_draws, strategy.seed)
+        return scoring.one_draw(self.data, self._draws, strategy.seed)
 
     def _scores_of_unknown(
         self, strategy: Strategy, items: np.ndarray, ids: list[Any]
     ) -> np.ndarray:
         if strategy.name == "thompson":
-            drawn = scoring.one_draw(self.data, self._draws.n_draws, strategy.seed)
+            drawn = scoring.one_draw(self.data, self._draws, strategy.seed)
             return scoring.drawn_for_unknown(drawn, items, ids, strategy)
         found = scoring.scores_of_unknown(self._draws, items, strategy, cores=self.cores)
         return found[None]

@@ -22,6 +22,8 @@ class Judging(Reporting):
 
     @cached_property
     def _diagnosed(self) -> Diagnostics:
+        if self.data["posterior"].sizes["draw"] == 0:
+            raise ValueError("This posterior has no draws yet: its run was still tuning.")
         return convergence.diagnose(self)
 
     def diagnose(self, var_names: object = None) -> Diagnostics:

@@ -231,7 +231,8 @@ class Posterior(Judging, Acting, Updating):
         -------
         DataFrame
             `user`, `item`, `mean`, `sd` of a new rating, and `sd_latent` of the expected rating,
-            from every draw of all chains.
+            from every draw of all chains; of a run that is not finished, from those that each chain
+            has written.
 
         Raises
         ------
@@ -251,7 +252,7 @@ class Posterior(Judging, Acting, Updating):
             raise ValueError("No cells were tracked: give them to fit_bpmf(..., track=...).")
         found = self.data["tracked"]
         means = found["mean"].to_numpy()
-        # Chains of one length: the variance within them, and that of their means.
+        # Chains count alike: the variance within them, and that of their means.
         variance = found["variance"].to_numpy().mean(axis=0) + means.var(axis=0)
         noise = float((1 / self.data["posterior"]["alpha"]).mean())
         columns = {side: plain_ids(found[side].to_numpy()) for side in ("user", "item")}
@@ -282,6 +283,8 @@ class Posterior(Judging, Acting, Updating):
         return f"<Posterior of {self.ratings!r}: {self.protocol()}>"
 
     def _repr_html_(self) -> str:
+        if self.data["posterior"].sizes["draw"] == 0:
+            return f"<p><b>Posterior</b> {html.escape(self.protocol())}</p>"
         found = self.diagnose()
         rows = [
             f"<tr><th>{str(name).replace('_', ' ')}</th>"

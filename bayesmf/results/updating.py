@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from bayesmf.draws.reading import kept_factors
 from bayesmf.gibbs.chains import Plan
 from bayesmf.results.base import Result
 from bayesmf.running import make_job, run_in_memory
@@ -44,7 +45,7 @@ class Updating(Result):
         ----------
         new_ratings : DataFrame, Ratings, scipy sparse array, or tuple of arrays
             Ratings to add, also of new users and items. One of a pair that was rated before
-            replaces the old one.
+            replaces the old one. Timestamps are kept if old and new ratings have them.
         tune, draws : int, default 100 and 500
             Sweeps of each chain that are thrown away, and that are kept.
         random_seed : int, optional
@@ -98,8 +99,7 @@ class Updating(Result):
         seed = fresh_seed(check_seed(random_seed, function))
         budget = check_bytes(memory_budget, "memory_budget", function)
         check_bool(progressbar, "progressbar", function)
-        if "factors" not in self.data:
-            raise ValueError("update needs draws of factors to begin with, and keep=0 kept none.")
+        kept_factors(self.data)  # or says why there are none
         everything = joined(self.ratings, new_ratings, function)
         attributes = self.data.attrs
         backend = attributes["engine"].partition("/")[2]
