@@ -38,6 +38,7 @@ test: $(VENV)/test.ok lint
 
 verify: $(VENV)/test.ok
 	$(BIN)/python -m tests.resuming 20
+	$(BIN)/python -m pytest -n $(WORKERS) --thorough -m thorough
 	$(BIN)/python -m tests.statistical.verify
 
 bench: $(VENV)/bench.ok

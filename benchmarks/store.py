@@ -136,15 +136,15 @@ def text(numbers: Numbers, settings: Settings) -> str:
         [f"one user, all items, {kept:,} draws from the store", shown(numbers["all"], 1), ""],
     ]
     protocol = f"""`fit_bpmf(store=...)` at K={settings["rank"]} on all 1,000,209 ratings,
-        {settings["chains"]} chains, every draw kept, {settings["threads"]} threads; the long run and
-        each reading in a process of their own. {settings["pairs"]} pairs of runs are the same work
-        but for where draws go, in turns in one process; what storing adds is the median of their
-        ratios. The long run's peak memory, ratings and compiled code included, is
+        {settings["chains"]} chains, every draw kept, {settings["threads"]} threads; the long run
+        and each reading in a process of their own. {settings["pairs"]} pairs of runs are the same
+        work but for where draws go, in turns in one process; what storing adds is the median of
+        their ratios. The long run's peak memory, ratings and compiled code included, is
         {longest["mb"]:,.0f} MB; its store has {numbers["store_mb"]:,.0f} MB in
         {numbers["files"]:,} files. Reading, in a process that peaks at
-        {numbers["read_mb"]:,.0f} MB, finds the files in the cache of the operating
-        system. Seconds: median (range); CPU seconds are those of all threads, which other work on
-        the machine moves less."""
+        {numbers["read_mb"]:,.0f} MB, finds the files in the cache of the operating system.
+        Seconds: median (range); CPU seconds are those of all threads, which other work on the
+        machine moves less."""
     return f"{prose(protocol)}\n\n{table(['', 'seconds', 'CPU seconds'], rows)}"
 
 

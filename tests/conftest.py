@@ -59,3 +59,17 @@ def posterior(split):
 @pytest.fixture(scope="session")
 def als(split):
     return bayesmf.fit_als(split[0], n_factors=2, random_seed=5, progressbar=False)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--thorough", action="store_true", help="also what only make verify runs")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave what takes long to `make verify`; the summary counts it as deselected."""
+    if config.getoption("--thorough"):
+        return
+    late = [item for item in items if item.get_closest_marker("thorough")]
+    if late:
+        config.hook.pytest_deselected(items=late)
+        items[:] = [item for item in items if item not in late]

@@ -397,7 +397,7 @@ def tables(draw):
 
 
 @settings(
-    max_examples=15, deadline=None, derandomize=True,
+    max_examples=8, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(table=tables(), ending=st.sampled_from(["zarr", "nc"]))

@@ -50,6 +50,7 @@ STUDY = "no biases, K=2, fixed strength"
 """The study that calibration mutants meet: its scale of 0.5 shows what was not brought back."""
 
 RECORDER, PREDICTIVE, MODEL = "draws/recorder.py", "predictive.py", "model.py"
+READING = "draws/reading.py"
 
 MUTANTS = (
     Mutant(
@@ -453,22 +454,22 @@ MUTANTS = (
     Mutant(
         "new_rows_certain",
         "an unknown row predicted at its prior mean, without its spread", PREDICTIVE,
-        'np.einsum("sa,sab,sb->s", x, self._covariances[side], x)',
-        '0 * np.einsum("sa,sab,sb->s", x, self._covariances[side], x)',
+        'np.einsum("sna,sna->ns", x @ covariance, x)',
+        '0 * np.einsum("sna,sna->ns", x @ covariance, x)',
         check="calibration",
     ),
     Mutant(
         "new_rows_by_precision",
         "an unknown row's spread by its precision in the place of its covariance", PREDICTIVE,
-        "np.linalg.inv(precision) for side",
-        "precision for side",
+        "(mean, np.linalg.inv(precision)) for side",
+        "(mean, precision) for side",
         check="calibration",
     ),
     Mutant(
         "noise_variance_as_sd",
-        "predictions with the noise's variance where its sd belongs", PREDICTIVE,
-        '1 / np.sqrt(flat("alpha"))',
-        '1 / flat("alpha")',
+        "predictions with the noise's variance where its sd belongs", READING,
+        '1 / np.sqrt(self._flat("alpha"))',
+        '1 / self._flat("alpha")',
         check="calibration",
     ),
 )  # fmt: skip

@@ -81,7 +81,14 @@ def assert_converged(draws: xr.Dataset, engine: str) -> None:
     assert min(tails.values()) >= ESS / 4, (engine, min(tails, key=tails.get))
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "films, K=2 and biases",
+        pytest.param("films, biases alone", marks=pytest.mark.thorough),
+        pytest.param("simulated, K=2", marks=pytest.mark.thorough),
+    ],
+)
 @pytest.mark.timeout(600)
 def test_gibbs_and_nuts_agree(name, data_dir, monkeypatch):
     monkeypatch.setenv("BAYESMF_DATA", str(data_dir))

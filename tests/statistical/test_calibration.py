@@ -31,7 +31,13 @@ DATA_SETS = 200
 SEED = 20180806
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.thorough] if number else [])
+        for number, name in enumerate(CASES)
+    ],
+)
 def test_fits_are_calibrated(name):
     """From a table to ranks, intervals and distribution functions, in one look at each fit.
 

@@ -11,6 +11,7 @@ from tests.statistical.invariance import (
     CASES,
     REPLICATES,
     TESTED,
+    THOROUGH,
     changed,
     expected_changes,
     p_values,
@@ -22,7 +23,10 @@ from tests.statistical.rates import assert_plausible
 SEED = 2004
 
 
-@pytest.mark.parametrize(("name", "part"), TESTED)
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [pytest.param(*one, marks=[pytest.mark.thorough] if one in THOROUGH else []) for one in TESTED],
+)
 def test_invariant(name, part):
     case = CASES[name]
     before, after = run(case, part, seed=SEED)

@@ -155,7 +155,8 @@ def in_old_units(draws, shift, factor, n_ratings, has_bias) -> dict[str, np.ndar
     unit[-1] = factor if has_bias else unit[-1]
     units = {"alpha": factor**-2.0}
     for side in ("user", "item"):
-        units |= {f"{side}_factors": np.sqrt(factor), f"mu_{side}": unit}
+        units |= {f"{side}_{name}": np.sqrt(factor) for name in ("factors", "center")}
+        units |= {f"mu_{side}": unit}
         units[f"precision_{side}"] = 1 / np.outer(unit, unit)
     found = {name: array / units.get(name.split("/")[1], factor) for name, array in draws.items()}
     for name in ("posterior/probe", "posterior/intercept"):
