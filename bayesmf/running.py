@@ -202,8 +202,8 @@ def run_on(path: Path, more: int, cores: int, progressbar: bool) -> tuple[Job, R
         must = "the store of a run, as fit_bpmf(..., store=...) makes it: what was saved later "
         must += "has no checkpoints"
         fail("path", function, must, str(path))
-    store = Store(path)
-    with locked(store, function), explained(path, function, lambda: True):
+    with locked(Store(path), function), explained(path, function, lambda: True):
+        store = Store(path)  # as whoever had it before has left it
         store.sweep_out()
         job, states, recorder = _restore(store, more, cores, progressbar, function)
         return job, _finish(job, recorder, path, states)
