@@ -181,7 +181,7 @@ def run_to_store(job: Job, path: Path) -> Ran:
         if replace:
             held.enter_context(locked(Store(path), function))
         recorder = job.recorder(StreamingRecorder)
-        begun = {"settings": job.settings.to_json(), "status": "running"}
+        begun = {"run": job.settings.to_json(), "status": "running"}
         fixed = fixed_tree(job.ratings, recorder, job.about(0.0, interrupted=False) | begun)
         with explained(path, function, lambda: recorder.settled):
             partial, lock = Store.begin(path)
@@ -198,7 +198,7 @@ def run_on(path: Path, more: int, cores: int, progressbar: bool) -> tuple[Job, R
     """Go on with a stored run, with `more` draws of each chain than were planned."""
     function = "resume"
     attributes = root_attributes(path, function)
-    if "settings" not in attributes or not (path / PRIVATE).is_dir():
+    if "run" not in attributes or not (path / PRIVATE).is_dir():
         must = "the store of a run, as fit_bpmf(..., store=...) makes it: what was saved later "
         must += "has no checkpoints"
         fail("path", function, must, str(path))
@@ -215,7 +215,7 @@ def _restore(
     path = store.path
     _, tree = open_tree(path, function)
     ratings, model = ratings_of(tree, path, function), model_of(tree, path, function)
-    settings = Settings.from_json(store.attributes["settings"])
+    settings = Settings.from_json(store.attributes["run"])
     settings = replace(settings, draws=settings.draws + more)
     watched = Watched(
         choose_probes(ratings, settings.probe), _cells(tree, ratings, "held_out"),
@@ -235,7 +235,7 @@ def _restore(
         fail("path", function, "a sound store of bayesmf", Described(f"{path}: {error}"))
     if more:
         store.extend(recorder.labels())
-    recorder.commit({"settings": settings.to_json(), "status": "running"})
+    recorder.commit({"run": settings.to_json(), "status": "running"})
     return job, states, recorder
 
 
@@ -263,8 +263,8 @@ def _warn_of_versions(attributes: dict[str, Any], path: Path) -> None:
 
 
 def _finish(job: Job, recorder: StreamingRecorder, path: Path, starts: list[State] | None) -> Ran:
-    drawn, interrupted, seconds = job.run(recorder, starts)
-    seconds += recorder.spent
+    drawn, interrupted, _ = job.run(recorder, starts)
+    seconds = recorder.elapsed()
     status = {"status": "interrupted" if interrupted else "finished"}
     recorder.commit(job.about(seconds, interrupted) | status)
     return Ran(open_tree(path, "fit_bpmf")[1], drawn, interrupted, seconds)

@@ -122,7 +122,7 @@ def _identity(store: Path) -> tuple[int, int] | None:
 def _end(post: "Posterior", store: Path) -> None:
     drawn = post.data["posterior"].sizes["draw"]
     if post.data.attrs["interrupted"]:
-        planned = json.loads(post.data.attrs["settings"])["draws"]
+        planned = json.loads(post.data.attrs["run"])["draws"]
         say(
             f"Interrupted: kept {drawn:,} of {planned:,} draws of each chain in {store}. "
             f"To go on: {_command(store)}"

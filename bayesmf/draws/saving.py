@@ -51,7 +51,7 @@ def save_tree(tree: xr.DataTree, path: Path) -> None:
     netCDF takes each variable as a whole.
     """
     tree = tree.copy()
-    for name in ("settings", "status", "store_id"):  # of the run, which is not saved
+    for name in ("run", "status", "store_id"):  # of the run, which is not saved
         tree.attrs.pop(name, None)
     if path.suffix.lower() == ".zarr":
         partial, lock = Store.begin(path)

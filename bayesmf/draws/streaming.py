@@ -92,6 +92,10 @@ class StreamingRecorder(Recorder):
         """Whether the store is in its place, with checkpoints to go on from."""
         return self.store is not None and self.store.path == self.place
 
+    def elapsed(self) -> float:
+        """Seconds that the run has taken, its earlier parts included."""
+        return self.spent + time.perf_counter() - self._began
+
     def plans(self) -> dict[str, GroupPlan]:
         """Room that its draws take in a store."""
         found = {}
@@ -202,7 +206,7 @@ class StreamingRecorder(Recorder):
             found = tracked_cells(cells, self._written, np.array(self._in_store))
             moments = found[["mean", "variance"]]
             self.store.write_tracked({str(name): moments[name].to_numpy() for name in moments})
-        elapsed = {"sampling_time": self.spent + time.perf_counter() - self._began}
+        elapsed = {"sampling_time": self.elapsed()}
         n_draws = {group: n for group, _, _, n in self._buffers(draws)}
         self.store.commit(n_draws, elapsed | attributes)
 
