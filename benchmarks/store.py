@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 TITLE = "ML-1M: a run with a store"
 SETTINGS = {
-    "rank": 32, "chains": 4, "tune": 10, "draws": 1000, "threads": 2, "pair_draws": 128,
-    "pairs": 5, "reads": 3,
+    "rank": 32, "chains": 4, "tune": 10, "draws": 1000, "threads": 2, "pair_draws": 256,
+    "pairs": 3, "reads": 3,
 }  # fmt: skip
 QUICK = {"tune": 1, "draws": 10, "pair_draws": 4, "pairs": 1, "reads": 1}
 PEAK_MB, COST, FEW_SECONDS, ALL_SECONDS = 1000.0, 0.15, 1.0, 20.0
