@@ -173,7 +173,12 @@ TESTED = (
 )
 """What the suite runs; `make verify` runs every block of every case."""
 
-THOROUGH = (("no biases", "sweep"), ("rank 0", "sweep"))
+THOROUGH = (
+    ("learned", "sweep"),
+    ("no biases", "sweep"),
+    ("rank 0", "sweep"),
+    ("low, many panels", "user_rows"),
+)
 """Of these, what `make test` leaves to `make verify`."""
 
 
