@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bayesmf.pymc_models import bpmf_model as bpmf_model
     from bayesmf.pymc_models import pmf_model as pmf_model
     from bayesmf.ratings import Ratings as Ratings
+    from bayesmf.results import FactorEstimate as FactorEstimate
     from bayesmf.results import MapEstimate as MapEstimate
     from bayesmf.results import PointEstimate as PointEstimate
     from bayesmf.results import Posterior as Posterior
@@ -56,7 +57,7 @@ _HOMES = {
     "model": ("GammaPrior", "NormalWishart", "published_2008"),
     "pymc_models": ("bpmf_model", "pmf_model"),
     "ratings": ("Ratings",),
-    "results": ("MapEstimate", "PointEstimate", "Posterior"),
+    "results": ("FactorEstimate", "MapEstimate", "PointEstimate", "Posterior"),
     "simulation": ("Simulation", "simulate"),
     "splits": ("kfold", "leave_out_per_user", "split_by_time", "train_test_split"),
     "stores": ("load", "resume"),

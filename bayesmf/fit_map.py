@@ -16,6 +16,7 @@ from bayesmf.pmf import SPREADS, Spreads, check_pmf, check_spread
 from bayesmf.point.tuning import Settings, als_means, tune
 from bayesmf.progress import Progress
 from bayesmf.results import MapEstimate
+from bayesmf.results.point_estimate import Steps
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import check_bool, check_integer, check_number, check_seed, fail
 
@@ -192,7 +193,8 @@ def fit_pmf(
         tried=pd.DataFrame(tried, columns=["n_factors", "reg", "reg_bias", "rmse"]),
         fit_seconds=time.perf_counter() - started,
         model=model,
-        prior_means=prior_means(best.values),
+        unknown=prior_means(best.values),
+        steps=Steps("MAP", "iteration"),
         log_posteriors=np.array([one.log_density for one in found]),
     )
 

@@ -22,7 +22,7 @@ from bayesmf.validation import (
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
-    from bayesmf.results import PointEstimate
+    from bayesmf.results import FactorEstimate
 
 
 def fit_als(
@@ -41,7 +41,7 @@ def fit_als(
     cores: int | None = None,
     random_seed: int | None = None,
     progressbar: bool = True,
-) -> PointEstimate:
+) -> FactorEstimate:
     """Matrix factorization by regularised alternating least squares.
 
     Parameters
@@ -77,7 +77,7 @@ def fit_als(
 
     Returns
     -------
-    PointEstimate
+    FactorEstimate
 
     Raises
     ------
@@ -120,7 +120,7 @@ def fit_bias(
     cores: int | None = None,
     random_seed: int | None = None,
     progressbar: bool = True,
-) -> PointEstimate:
+) -> FactorEstimate:
     """User and item biases alone, by least squares: `fit_als` with `n_factors=0`.
 
     Parameters
@@ -134,7 +134,7 @@ def fit_bias(
 
     Returns
     -------
-    PointEstimate
+    FactorEstimate
 
     Raises
     ------
@@ -173,7 +173,7 @@ def _fit(
     cores: int | None,
     random_seed: int | None,
     progressbar: bool,
-) -> PointEstimate:
+) -> FactorEstimate:
     rank = check_integer(n_factors, "n_factors", function)
     check_bool(biases, "biases", function)
     if rank == 0 and not biases:

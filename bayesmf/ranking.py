@@ -1,6 +1,6 @@
 """Top-N lists: best items for users, nearest rows, items that load on a factor.
 
-Scores of all that may be recommended come from `scoring`, some users at a time; intervals are
+Scores of all that may be recommended come some users at a time; intervals are
 computed only for the few cells that a list shows.
 """
 
@@ -13,15 +13,13 @@ import numpy as np
 
 from bayesmf.canonical import canonical_factors, nearest_rotation
 from bayesmf.indexing import chunks
-from bayesmf.scoring import scores, users_at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from bayesmf.eligible import Eligible
     from bayesmf.indexing import Side
     from bayesmf.scoring import Source
-    from bayesmf.strategies import Strategy
 
 LISTS_AT_ONCE = 64
 """Users whose lists one thread sorts at a time."""
@@ -34,6 +32,16 @@ class Listed(NamedTuple):
 
     items: np.ndarray
     scores: np.ndarray
+
+
+class Scorer(NamedTuple):
+    """What gives users (codes) their scores (n_users, n_items) of the items asked for.
+
+    `users_at_once` is how many of them there is room for.
+    """
+
+    users_at_once: int
+    scores: Callable[[np.ndarray], np.ndarray]
 
 
 NOTHING = Listed(np.empty(0, dtype=np.intp), np.empty(0))
@@ -74,8 +82,7 @@ def best_of(scores: np.ndarray, barred: np.ndarray, items: np.ndarray, n: int) -
 
 
 def recommend(
-    source: Source,
-    strategy: Strategy,
+    scorer: Scorer,
     users: np.ndarray,
     n: int,
     eligible: Eligible,
@@ -86,9 +93,9 @@ def recommend(
     """Best items of each known user (code); shorter lists where nothing is left."""
     items = eligible.items
     found: list[Listed] = []
-    for some in chunks(len(users), users_at_once(source, strategy, len(items))):
+    for some in chunks(len(users), scorer.users_at_once):
         codes = users[some]
-        found_here = scores(source, codes, items, strategy, cores=cores)
+        found_here = scorer.scores(codes)
 
         def best(
             rows: slice,

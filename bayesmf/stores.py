@@ -33,7 +33,7 @@ def load(path: str | os.PathLike[str], *, cores: int | None = None) -> Posterior
 
     Returns
     -------
-    Posterior, FoldedPosterior, PointEstimate or MapEstimate
+    Posterior, FoldedPosterior, or the kind of PointEstimate that it was
         What was stored, with its ratings. Factor draws of more than 512 MB stay in the store and
         are read as predictions need them.
 

@@ -206,7 +206,7 @@ def test_a_point_estimate_is_not_asked(say, als, tmp_path):
     for command in (("diagnose",), ("recommend",), ("report", "--out", tmp_path / "a.html")):
         code, _, err = say(command[0], tmp_path / "als.zarr", *command[1:])
         assert code == 2
-        one_line(err, "must be what `bayesmf fit` has stored. Got a PointEstimate.")
+        one_line(err, "must be what `bayesmf fit` has stored. Got a FactorEstimate.")
 
 
 @pytest.mark.parametrize("kind", ["text", "date"])

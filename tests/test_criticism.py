@@ -322,7 +322,7 @@ def test_wrong_arguments(posterior, arguments, error, message):
 
 
 def test_wrong_posteriors(als, split):
-    with pytest.raises(TypeError, match="'posterior'.*with draws. Got PointEstimate"):
+    with pytest.raises(TypeError, match="'posterior'.*with draws. Got FactorEstimate"):
         check_predictive(als)
     short = bayesmf.fit_bpmf(
         split[0], n_factors=1, tune=5, draws=5, chains=2, random_seed=1, progressbar=False

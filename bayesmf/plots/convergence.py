@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Descended(Protocol):
     """What `plot_loss` needs of a point estimate."""
 
     loss: np.ndarray
-    loss_steps: ClassVar[tuple[str, str, int]]
+    steps: tuple[str, str, int]
 
 
 @styled
@@ -152,7 +152,7 @@ def plot_loss(estimate: Descended, *, ax: Axes | None = None, **line: Any) -> Ax
     # A start that is far off would press all the rest flat against the axis.
     ax.axhline(loss[-1], color=ink(), lw=1, alpha=0.4)
     look: dict[str, Any] = {"color": accent(), "marker": "o", "ms": 3.5} | line
-    method, unit, often = estimate.loss_steps
+    method, unit, often = estimate.steps
     ax.plot(np.arange(len(loss)) / often, loss, **look)
     ax.set(
         xlabel=unit,

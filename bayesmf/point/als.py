@@ -187,11 +187,11 @@ def cell_means(
     center: float,
     users: np.ndarray,
     items: np.ndarray,
-    prior_means: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    unknown: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
 ) -> np.ndarray:
     """Predictions of cells by code; an unknown row, code -1, is what its penalty pulls to.
 
-    That is zero, or `prior_means` of the factors of users and of items.
+    That is zero, or `unknown` of the factors of users and of items.
     """
 
     def rows(array: np.ndarray, codes: np.ndarray, other: np.ndarray | None = None) -> np.ndarray:
@@ -199,8 +199,8 @@ def cell_means(
         last = np.zeros((1, *array.shape[1:])) if other is None else other[None]
         return np.concatenate([array, last])[codes]
 
-    left = rows(user_factors, users, prior_means[0])
-    means = center + np.einsum("nk,nk->n", left, rows(item_factors, items, prior_means[1]))
+    left = rows(user_factors, users, unknown[0])
+    means = center + np.einsum("nk,nk->n", left, rows(item_factors, items, unknown[1]))
     if user_bias is None or item_bias is None:
         return means
     return means + rows(user_bias, users) + rows(item_bias, items)

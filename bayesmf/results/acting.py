@@ -12,7 +12,7 @@ import pandas as pd
 from bayesmf import asking, scoring
 from bayesmf.eligible import check_items
 from bayesmf.predictive import FactorDraws, predict
-from bayesmf.results.base import Result
+from bayesmf.results.factored import Factored
 from bayesmf.strategies import check_strategy
 from bayesmf.validation import check_bool, check_integer, fail
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bayesmf.strategies import Strategy
 
 
-class Acting(Result):
+class Acting(Factored):
     """Methods by which a posterior is acted on."""
 
     data: xr.DataTree

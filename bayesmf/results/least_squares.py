@@ -1,4 +1,4 @@
-"""A `PointEstimate` from ratings and settings that are checked: tune, solve, wrap.
+"""A `FactorEstimate` from ratings and settings that are checked: tune, solve, wrap.
 
 It stands on this floor, since a report fits ALS too, to have something to compare with.
 """
@@ -14,7 +14,8 @@ import pandas as pd
 
 from bayesmf.point.als import SingularRowError, split_rows
 from bayesmf.point.tuning import Settings, als_means, fit, tune
-from bayesmf.results.point_estimate import PointEstimate
+from bayesmf.results.factor_estimate import FactorEstimate
+from bayesmf.results.point_estimate import Steps
 
 if TYPE_CHECKING:
     from bayesmf.progress import Progress
@@ -30,7 +31,7 @@ def least_squares(
     cores: int,
     progress: Progress,
     function: str,
-) -> PointEstimate:
+) -> FactorEstimate:
     """Choose the penalties that are None on a validation part, and fit all ratings.
 
     Raises
@@ -76,7 +77,7 @@ def least_squares(
     user_factors, item_factors, user_bias, item_bias = split_rows(
         solution, settings.n_factors, settings.biases
     )
-    return PointEstimate(
+    return FactorEstimate(
         ratings=data,
         user_factors=user_factors,
         item_factors=item_factors,
@@ -88,6 +89,7 @@ def least_squares(
         reg=chosen.reg,
         reg_bias=chosen.reg_bias,
         loss=solution.loss,
+        steps=Steps("ALS", "sweep", 2),
         settings={
             "weighted": settings.weighted,
             "center": settings.center,

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, Self
 
-from bayesmf.point.als import cell_means
-from bayesmf.results.point_estimate import PointEstimate
+from bayesmf.pmf import PMF, Link, Spreads
+from bayesmf.results.factor_estimate import FactorEstimate
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from bayesmf.pmf import PMF
+    from bayesmf.results.point_estimate import Held
 
 
-@dataclass(eq=False)
-class MapEstimate(PointEstimate):
+@dataclass(eq=False, kw_only=True, repr=False)
+class MapEstimate(FactorEstimate):
     """The most probable factors and biases, given the spreads of noise, factors and biases.
 
-    What it can do is what a `PointEstimate` can. Its `loss` is the squared error with the penalties
-    that the spreads imply, at the start and after each iteration of the best of all starts.
+    What it can do is what a `FactorEstimate` can. Its `loss` is the squared error with the
+    penalties that the spreads imply, at the start and after each iteration of the best of all
+    starts.
 
     Attributes
     ----------
     model : PMF
         Rank, biases, link, centre and spreads.
-    prior_means : (ndarray, ndarray), shapes (K,)
-        Means of users' and items' factors, which an unknown row has; None where they are zero.
     log_posteriors : ndarray, shape (n_starts,)
         Log joint density of ratings and parameters that each start has reached.
     """
 
     model: PMF
-    prior_means: tuple[np.ndarray | None, np.ndarray | None]
     log_posteriors: np.ndarray
-
-    loss_steps: ClassVar[tuple[str, str, int]] = ("MAP", "iteration", 1)
 
     @property
     def penalties(self) -> dict[str, float]:
@@ -45,12 +42,28 @@ class MapEstimate(PointEstimate):
         """
         return self.model.spreads.penalties()
 
+    @property
+    def prior_means(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Means (K,) of users' and items' factors, which an unknown row has; None where zero."""
+        return self.unknown
+
     def _means(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        cells = cell_means(
-            self.user_factors, self.item_factors, self.user_bias, self.item_bias, self.center,
-            users, items, self.prior_means,
-        )  # fmt: skip
-        return self.model.link.mean(cells)
+        return self.model.link.mean(super()._means(users, items))
+
+    def _held(self) -> Held:
+        held = super()._held()
+        parts = {"link": self.model.link._asdict(), "spreads": self.model.spreads._asdict()}
+        held.attributes["model"] = json.dumps(self.model._asdict() | parts)
+        held.arrays["log_posteriors"] = (("start",), self.log_posteriors)
+        return held
+
+    @classmethod
+    def _made(
+        cls, arrays: dict[str, np.ndarray], attributes: dict[str, Any], common: dict[str, Any]
+    ) -> Self:
+        model = json.loads(attributes["model"])
+        parts = {"link": Link(**model["link"]), "spreads": Spreads(**model["spreads"])}
+        return super()._made(arrays, attributes, common | {"model": PMF(**{**model, **parts})})
 
     def protocol(self) -> str:
         """Say in one line how it was fitted."""

@@ -1,17 +1,18 @@
-"""`PointEstimate`: one number for every factor and bias."""
+"""`PointEstimate`: what every fit that gives one number for a cell can do."""
 
 from __future__ import annotations
 
 import html
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from bayesmf.point.als import cell_means
+from bayesmf import ranking
 from bayesmf.predictive import Mixture
 from bayesmf.results.base import Result
-from bayesmf.scoring import Estimate
+from bayesmf.scoring import PASS_BYTES
 from bayesmf.strategies import check_strategy
 
 if TYPE_CHECKING:
@@ -21,57 +22,82 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesmf.ratings import Pairs, Ratings
-    from bayesmf.scoring import Source
     from bayesmf.strategies import Strategy
 
 
-@dataclass(eq=False)
+class Steps(NamedTuple):
+    """What lowers the loss, its unit of time, and how often in one the loss is kept."""
+
+    method: str
+    unit: str
+    often: int = 1
+
+
+class Held(NamedTuple):
+    """What an estimate holds beyond what all hold: arrays with their dimensions, and attributes."""
+
+    arrays: dict[str, tuple[tuple[str, ...], np.ndarray]]
+    attributes: dict[str, Any]
+
+
+@dataclass(eq=False, kw_only=True, repr=False)
 class PointEstimate(Result):
-    """One estimate of every factor and bias, without uncertainty of its own.
+    """One prediction for every cell, without uncertainty of its own.
+
+    `FactorEstimate` is one by factors and biases, `MapEstimate` that of PMF, `NeighborEstimate` one
+    by nearest neighbours, `NetworkEstimate` one by a network.
 
     Attributes
     ----------
     ratings : Ratings
         What it was fitted to.
-    user_factors, item_factors : ndarray of float64, shapes (n_users, K) and (n_items, K)
-    user_bias, item_bias : ndarray of float64, or None without biases
-    center : float
-        Added to every prediction.
     sigma : float
         RMSE on the part of the training ratings that was held out for validation, before the
         final fit to all of them; the sd of this model's intervals in `compare`.
-    reg, reg_bias : float
-        Penalties, given or chosen.
     loss : ndarray
-        Penalised squared error at the start and after each half-sweep.
+        What the fit lowered, at the start and after each step of `steps`.
     settings : dict
         The arguments of the fit.
     tried : DataFrame
-        Penalties tried on the validation part, with their RMSE.
+        What was tried on the validation part, with its RMSE.
     fit_seconds : float
+    steps : Steps
+        What the steps of `loss` are.
+    details : str
+        What the protocol says of the fit beyond what it says of all.
     """
 
     ratings: Ratings
-    user_factors: np.ndarray
-    item_factors: np.ndarray
-    user_bias: np.ndarray | None
-    item_bias: np.ndarray | None
-    center: float
     sigma: float
-    reg: float
-    reg_bias: float
     loss: np.ndarray
     settings: dict[str, Any]
     tried: pd.DataFrame
     fit_seconds: float
+    steps: Steps
+    details: str = ""
 
-    loss_steps: ClassVar[tuple[str, str, int]] = ("ALS", "sweep", 2)
-    """What lowers the loss, its unit of time, and how often in one the loss is kept."""
+    strategies: ClassVar[tuple[str, ...]] = ("mean",)
+    """What lists may be sorted by."""
+
+    @abstractmethod
+    def _means(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Expected ratings of cells by code; -1 for a row that was never seen."""
 
     @property
-    def n_factors(self) -> int:  # type: ignore[override]
-        """Rank of the interaction."""
-        return self.user_factors.shape[1]
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """How many numbers the fit has chosen."""
+
+    @abstractmethod
+    def _held(self) -> Held:
+        """What it holds, to be saved."""
+
+    @classmethod
+    @abstractmethod
+    def _made(
+        cls, arrays: dict[str, np.ndarray], attributes: dict[str, Any], common: dict[str, Any]
+    ) -> Self:
+        """Make one of what `_held` gave, and the fields that all have."""
 
     def predict(
         self,
@@ -131,7 +157,7 @@ class PointEstimate(Result):
             Length of each list; shorter where nothing is left.
         strategy : {"mean", "affinity"}, default "mean"
             "mean": the predicted rating. "affinity": the centred interaction alone, without what
-            makes an item good for everybody; see `Posterior.recommend`.
+            makes an item good for everybody, for models that have one; see `Posterior.recommend`.
         candidates : sequence of ids, optional
             Items that may be recommended; by default all.
         allowed : DataFrame or Series of bool, optional
@@ -158,23 +184,12 @@ class PointEstimate(Result):
         >>> als.recommend([0, 1], n=2)["rank"].tolist()
         [1, 2, 1, 2]
         """
-        chosen = check_strategy(strategy, "recommend", ("mean", "affinity"))
+        chosen = check_strategy(strategy, "recommend", self.strategies)
         return self._recommend(users, n, chosen, candidates, allowed, exclude_seen, 0.9, "latent")
 
     def cell_means(self, pairs: Pairs) -> np.ndarray:
         """Predicted means of cells given by code."""
         return self._means(pairs.users, pairs.items)
-
-    def _means(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        return cell_means(
-            self.user_factors,
-            self.item_factors,
-            self.user_bias,
-            self.item_bias,
-            self.center,
-            users,
-            items,
-        )
 
     def over_mixtures[R](
         self, pairs: Pairs, function: Callable[[slice, Mixture], R], *, limit: int
@@ -190,16 +205,15 @@ class PointEstimate(Result):
         del prob, kind
         return {"mean": self._means(users, items)}
 
-    def _source(self, limit: int | None = None) -> Source:
-        del limit  # one estimate is all there is
-        return Estimate(
-            self.user_factors, self.item_factors, self.user_bias, self.item_bias, self.center
-        )
+    def _scorer(self, strategy: Strategy, items: np.ndarray) -> ranking.Scorer:
+        del strategy  # predictions are all there is
+        at_once = max(1, PASS_BYTES // (8 * max(len(items), 1)))
+        return ranking.Scorer(at_once, lambda users: self._grid(users, items))
 
-    def _tree(self) -> xr.DataTree:
-        from bayesmf.results.point_tree import tree_of  # noqa: PLC0415 - it knows all estimates
-
-        return tree_of(self)
+    def _grid(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Expected ratings (n_users, n_items) of known rows by code."""
+        cells = self._means(np.repeat(users, len(items)), np.tile(items, len(users)))
+        return cells.reshape(len(users), len(items))
 
     def _scores_of_unknown(
         self, strategy: Strategy, items: np.ndarray, ids: list[Any]
@@ -207,14 +221,24 @@ class PointEstimate(Result):
         del strategy, ids
         return self._means(np.full(len(items), -1), items)[None]
 
+    def _tree(self) -> xr.DataTree:
+        from bayesmf.results.point_tree import tree_of  # noqa: PLC0415 - it knows all estimates
+
+        return tree_of(self)
+
+    def _how(self) -> str:
+        # What its kind says first of all.
+        return ""
+
     def protocol(self) -> str:
         """Say in one line how it was fitted."""
-        weighted = ", weighted" if self.settings.get("weighted") else ""
-        return (
-            f"K={self.n_factors}, reg={self.reg:.3g}, reg_bias={self.reg_bias:.3g}{weighted}, "
-            f"{len(self.loss) // 2} sweeps, seed {self.settings['random_seed']}; interval sd "
-            f"{self.sigma:.3f} from {self.settings['validation_size']:.0%} of training held out."
-        )
+        n_steps = (len(self.loss) - 1) // self.steps.often
+        said = [self._how(), self.details]
+        said.append(f"{n_steps} {self.steps.unit}s" if n_steps > 0 else "")
+        said.append(f"seed {self.settings['random_seed']}")
+        how = ", ".join(one for one in said if one)
+        share = self.settings["validation_size"]
+        return f"{how}; interval sd {self.sigma:.3f} from {share:.0%} of training held out."
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.ratings!r}: {self.protocol()}>"

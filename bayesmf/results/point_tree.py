@@ -5,53 +5,40 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from bayesmf.draws.schema import describe_data, rated
-from bayesmf.pmf import PMF, Link, Spreads
+from bayesmf.results.factor_estimate import FactorEstimate
 from bayesmf.results.map_estimate import MapEstimate
-from bayesmf.results.point_estimate import PointEstimate
+from bayesmf.results.point_estimate import PointEstimate, Steps
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
 
-ESTIMATES = (PointEstimate.__name__, MapEstimate.__name__)
-"""What `kind` may be."""
-
-_NUMBERS = ("center", "sigma", "reg", "reg_bias", "fit_seconds")
-_ARRAYS = {
-    "user_factors": ("user", "factor"),
-    "item_factors": ("item", "factor"),
-    "user_bias": ("user",),
-    "item_bias": ("item",),
-    "loss": ("half_sweep",),
-    "log_posteriors": ("start",),
-    "prior_mean_user": ("factor",),
-    "prior_mean_item": ("factor",),
+ESTIMATES: dict[str, type[PointEstimate]] = {
+    one.__name__: one for one in (FactorEstimate, MapEstimate)
 }
+"""The classes by what `kind` may be."""
 
 
 def tree_of(estimate: PointEstimate) -> xr.DataTree:
     """Everything that an estimate holds."""
-    arrays: dict[str, Any] = {name: getattr(estimate, name, None) for name in _ARRAYS}
-    attributes: dict[str, Any] = {name: getattr(estimate, name) for name in _NUMBERS}
-    attributes["kind"] = type(estimate).__name__
-    attributes["settings"] = json.dumps(estimate.settings)
-    if isinstance(estimate, MapEstimate):
-        arrays["prior_mean_user"], arrays["prior_mean_item"] = estimate.prior_means
-        model = estimate.model
-        parts = {"link": model.link._asdict(), "spreads": model.spreads._asdict()}
-        attributes["model"] = json.dumps(model._asdict() | parts)
-    variables = {
-        name: (_ARRAYS[name], values) for name, values in arrays.items() if values is not None
+    held = estimate._held()  # noqa: SLF001 - its other half
+    attributes: dict[str, Any] = {
+        "kind": type(estimate).__name__,
+        "sigma": estimate.sigma,
+        "fit_seconds": estimate.fit_seconds,
+        "settings": json.dumps(estimate.settings),
+        "steps": json.dumps(estimate.steps),
+        "details": estimate.details,
+        **held.attributes,
     }
     tried = {str(name): ("trial", column.to_numpy()) for name, column in estimate.tried.items()}
     return xr.DataTree.from_dict(
         {
             "/": xr.Dataset(attrs=describe_data(estimate.ratings) | attributes),
-            "estimate": xr.Dataset(variables),
+            "estimate": xr.Dataset({"loss": ("step", estimate.loss), **held.arrays}),
             "tried": xr.Dataset(tried),
             **rated(estimate.ratings),
         }
@@ -60,23 +47,16 @@ def tree_of(estimate: PointEstimate) -> xr.DataTree:
 
 def estimate_of(tree: xr.DataTree, ratings: Ratings) -> PointEstimate:
     """Make an estimate of a tree that `tree_of` made."""
-    found = tree["estimate"]
-    arrays = {name: found[name].to_numpy() if name in found else None for name in _ARRAYS}
-    means = arrays.pop("prior_mean_user"), arrays.pop("prior_mean_item")
-    log_posteriors = arrays.pop("log_posteriors")
+    arrays = {str(name): one.to_numpy() for name, one in tree["estimate"].data_vars.items()}
     tried = {name: column.to_numpy() for name, column in tree["tried"].data_vars.items()}
-    fields: dict[str, Any] = {
+    common: dict[str, Any] = {
         "ratings": ratings,
+        "loss": arrays.pop("loss"),
         "settings": json.loads(tree.attrs["settings"]),
         "tried": pd.DataFrame(tried),
-        **{name: float(tree.attrs[name]) for name in _NUMBERS},
-        **arrays,
+        "steps": Steps(*json.loads(tree.attrs["steps"])),
+        **{name: float(tree.attrs[name]) for name in ("sigma", "fit_seconds")},
+        "details": str(tree.attrs["details"]),
     }
-    if tree.attrs["kind"] == PointEstimate.__name__:
-        return PointEstimate(**fields)
-    model = json.loads(tree.attrs["model"])
-    parts = {"link": Link(**model["link"]), "spreads": Spreads(**model["spreads"])}
-    assert isinstance(log_posteriors, np.ndarray)  # noqa: S101 - a MAP estimate has them
-    return MapEstimate(
-        **fields, model=PMF(**{**model, **parts}), prior_means=means, log_posteriors=log_posteriors
-    )
+    attributes = {str(name): value for name, value in tree.attrs.items()}
+    return ESTIMATES[attributes["kind"]]._made(arrays, attributes, common)  # noqa: SLF001

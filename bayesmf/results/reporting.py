@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bayesmf.evaluation import Predictor
     from bayesmf.model import BPMF
-    from bayesmf.results.point_estimate import PointEstimate
+    from bayesmf.results.factor_estimate import FactorEstimate
 
 
 class Reporting(Result):
@@ -104,7 +104,7 @@ class Reporting(Result):
             path, posterior, judged, name=name, about=about, titles=titles, users=shown, n=n
         )
 
-    def _least_squares(self) -> PointEstimate:
+    def _least_squares(self) -> FactorEstimate:
         seed = int(self.data.attrs["random_seed"])
         settings = Settings(self.n_factors, self.model.biases, seed)
         with Progress(["ALS"], 1, show=False, unit="fits") as progress:

@@ -55,7 +55,7 @@ class Saving(ABC):
         ...     path = als.save(f"{folder}/als.nc")
         ...     again = bayesmf.load(path)
         >>> again
-        <PointEstimate of <Ratings: 900 ratings of 40 items by 60 users, ...
+        <FactorEstimate of <Ratings: 900 ratings of 40 items by 60 users, ...
         """
         check_bool(overwrite, "overwrite", "save")
         target = check_target(path, overwrite, "save")
