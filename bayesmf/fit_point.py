@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from bayesmf.checks import check_cores, check_data
 from bayesmf.model import FAR
+from bayesmf.point.als import Way
 from bayesmf.point.tuning import Settings
 from bayesmf.progress import Progress
 from bayesmf.results.least_squares import least_squares
+from bayesmf.results.starts import starting_rows
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
     Described,
@@ -21,6 +23,8 @@ from bayesmf.validation import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bayesmf.ratings import Ratings
     from bayesmf.results import FactorEstimate
 
@@ -30,10 +34,13 @@ def fit_als(
     *,
     n_factors: int = 10,
     biases: bool = True,
-    reg: float | str = "auto",
+    reg: float | tuple[float, float] | str = "auto",
     reg_bias: float | str = "auto",
     weighted: bool = False,
     center: bool = True,
+    solve_biases: str = "joint",
+    solve_sides: str = "alternating",
+    init: FactorEstimate | tuple[np.ndarray | None, ...] | None = None,
     max_iter: int = 200,
     tol: float = 1e-4,
     dtype: str = "float64",
@@ -51,14 +58,25 @@ def fit_als(
     n_factors : int, default 10
         Rank of the interaction; 0 leaves the bias-only model.
     biases : bool, default True
-        Whether users and items have biases, each solved jointly with its row's factors.
+        Whether users and items have biases.
     reg, reg_bias : float or "auto", default "auto"
         Penalties of squared factors and squared biases. "auto" chooses by the error on a random
-        part of the ratings, then fits all of them.
+        part of the ratings, then fits all of them. `reg` may be two numbers, for users and items;
+        0 is least squares without a penalty, which fits noise as it fits taste.
     weighted : bool, default False
         Multiply each row's penalty by its number of ratings (Zhou et al. 2008).
     center : bool, default True
         Take the mean rating out first. `center=False, biases=False` is plain ALS.
+    solve_biases : {"joint", "separate"}, default "joint"
+        Whether a row's bias is solved for together with its factors, or after them, as lecture
+        notes have it: the same optimum in more sweeps.
+    solve_sides : {"alternating", "simultaneous"}, default "alternating"
+        Whether items are solved for given the users' new rows, or given the old ones (Gauss-Seidel
+        and Jacobi): then the loss may rise.
+    init : FactorEstimate, or tuple of arrays, optional
+        Where to start, not at random: a result with these ids, or (user_factors, item_factors) and,
+        with biases, (..., user_bias, item_bias). Rows are in the order of `Ratings.user_ids` and
+        `item_ids`. Alternating sides begin with the users, given the items' start alone.
     max_iter : int, default 200
         Most sweeps over both sides.
     tol : float, default 1e-4
@@ -101,7 +119,8 @@ def fit_als(
     """
     return _fit(
         "fit_als", ratings, n_factors=n_factors, biases=biases, reg=reg, reg_bias=reg_bias,
-        weighted=weighted, center=center, max_iter=max_iter, tol=tol, dtype=dtype,
+        weighted=weighted, center=center, solve_biases=solve_biases, solve_sides=solve_sides,
+        init=init, max_iter=max_iter, tol=tol, dtype=dtype,
         validation_size=validation_size, cores=cores, random_seed=random_seed,
         progressbar=progressbar,
     )  # fmt: skip
@@ -166,6 +185,9 @@ def _fit(
     reg_bias: object,
     weighted: bool,
     center: bool,
+    solve_biases: str = "joint",
+    solve_sides: str = "alternating",
+    init: object = None,
     max_iter: object,
     tol: object,
     dtype: str,
@@ -178,10 +200,14 @@ def _fit(
     check_bool(biases, "biases", function)
     if rank == 0 and not biases:
         fail("n_factors", function, "positive when biases=False: nothing would be left", 0)
-    given_reg = _check_penalty(reg, "reg", function)
+    given_reg, reg_item = _check_reg(reg, function)
     given_bias = _check_penalty(reg_bias, "reg_bias", function)
     check_bool(weighted, "weighted", function)
     check_bool(center, "center", function)
+    way = Way(
+        check_choice(solve_biases, "solve_biases", function, ("joint", "separate")),
+        check_choice(solve_sides, "solve_sides", function, ("alternating", "simultaneous")),
+    )
     sweeps = check_integer(max_iter, "max_iter", function, minimum=1)
     settled = check_number(tol, "tol", function, at_least=0)
     check_choice(dtype, "dtype", function, ("float64", "float32"))
@@ -193,11 +219,12 @@ def _fit(
     if dtype == "float32":
         _refuse_far(data, center, function)
 
-    settings = Settings(rank, biases, seed, weighted, center, sweeps, settled, share, dtype)
+    start = None if init is None else starting_rows(init, data, rank, biases, function)
+    settings = Settings(rank, biases, seed, weighted, center, sweeps, settled, share, dtype, way)
     with Progress([function], 1, show=progressbar, unit="fits") as progress:
         return least_squares(
-            data, settings, reg=given_reg, reg_bias=given_bias, cores=cores, progress=progress,
-            function=function,
+            data, settings, reg=given_reg, reg_bias=given_bias, reg_item=reg_item, start=start,
+            cores=cores, progress=progress, function=function,
         )  # fmt: skip
 
 
@@ -213,6 +240,16 @@ def _refuse_far(ratings: Ratings, center: bool, function: str) -> None:
         if value > FAR:
             must = "'float64' for ratings of such a size, or so far from their centre"
             fail("dtype", function, must, Described(f"'float32' with {what} of {value:.3g}"))
+
+
+def _check_reg(value: object, function: str) -> tuple[float | None, float | None]:
+    """Penalty of users' factors, None to be chosen, and of items' if it is another."""
+    if not isinstance(value, tuple | list):
+        return _check_penalty(value, "reg", function), None
+    if len(value) != 2:
+        fail("reg", function, "'auto', a number, or two of them for users and items", value)
+    user, item = (check_number(one, "reg", function, at_least=0) for one in value)
+    return user, item
 
 
 def _check_penalty(value: object, argument: str, function: str) -> float | None:

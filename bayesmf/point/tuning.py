@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import numpy as np
 
 from bayesmf.point.als import (
+    USUAL,
     Penalty,
     SingularRowError,
     Solution,
+    Way,
     cell_means,
     solve,
     split_rows,
@@ -49,6 +51,7 @@ class Settings(NamedTuple):
     tol: float = 1e-4
     validation_size: float = 0.1
     dtype: str = "float64"
+    way: Way = USUAL
 
 
 class Fitted(Protocol):
@@ -85,6 +88,7 @@ def tune(
     *,
     reg: float | None,
     reg_bias: float | None,
+    reg_item: float | None = None,
     tick: Callable[[float], None],
 ) -> Tuned:
     """Choose the penalties that are None by the RMSE on a random part of the ratings.
@@ -103,7 +107,7 @@ def tune(
     tried: list[tuple[int, float, float, float]] = []
 
     def error(reg: float, reg_bias: float, n_factors: int) -> float:
-        penalty = Penalty(reg, reg_bias, settings.weighted)
+        penalty = Penalty(reg, reg_bias, settings.weighted, reg_item)
         try:
             found = means(train, n_factors, penalty, held_users, held_items)
         except SingularRowError:
@@ -123,7 +127,7 @@ def tune(
     if reg is None and settings.n_factors:
         start = START[f"{prefix}reg"] * ratings.sd
         chosen = _descend(lambda x: error(x, chosen_bias, settings.n_factors), start)
-    penalty = Penalty(chosen, chosen_bias, settings.weighted)
+    penalty = Penalty(chosen, chosen_bias, settings.weighted, reg_item)
     known = {(rank, a, b): rmse for rank, a, b, rmse in tried}
     key = (settings.n_factors, chosen, chosen_bias)
     rmse = known[key] if key in known else error(chosen, chosen_bias, settings.n_factors)
@@ -135,7 +139,11 @@ def tune(
 
 
 def fit(
-    ratings: Ratings, settings: Settings, penalty: Penalty, executor: Executor | None
+    ratings: Ratings,
+    settings: Settings,
+    penalty: Penalty,
+    executor: Executor | None,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Solution:
     """ALS with these settings; the centre is the mean of the ratings it is given."""
     return solve(
@@ -149,6 +157,8 @@ def fit(
         seed=settings.seed,
         dtype=settings.dtype,
         executor=executor,
+        start=start,
+        way=settings.way,
     )
 
 

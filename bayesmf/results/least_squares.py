@@ -18,6 +18,8 @@ from bayesmf.results.factor_estimate import FactorEstimate
 from bayesmf.results.point_estimate import Steps
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bayesmf.progress import Progress
     from bayesmf.ratings import Ratings
 
@@ -28,6 +30,8 @@ def least_squares(
     *,
     reg: float | None,
     reg_bias: float | None,
+    reg_item: float | None = None,
+    start: tuple[np.ndarray, np.ndarray] | None = None,
     cores: int,
     progress: Progress,
     function: str,
@@ -58,9 +62,9 @@ def least_squares(
         try:
             tuned = tune(
                 data, settings, als_means(settings, executor), reg=reg, reg_bias=reg_bias,
-                tick=tick,
+                reg_item=reg_item, tick=tick,
             )  # fmt: skip
-            solution = fit(data, settings, tuned.penalty, executor)
+            solution = fit(data, settings, tuned.penalty, executor, start)
         except SingularRowError as error:
             cure = "." if settings.dtype == "float32" else ". Give positive 'reg' and 'reg_bias'."
             raise ValueError(
@@ -86,16 +90,19 @@ def least_squares(
         center=solution.center,
         # Ratings without noise still get an interval, if a thin one.
         sigma=max(tuned.validation_rmse, 1e-9 * data.sd),
-        reg=chosen.reg,
+        reg=chosen.reg if reg_item is None else (chosen.reg, reg_item),
         reg_bias=chosen.reg_bias,
         loss=solution.loss,
-        steps=Steps("ALS", "sweep", 2),
+        steps=Steps("ALS", "sweep", 2 if settings.way.sides == "alternating" else 1),
         settings={
             "weighted": settings.weighted,
             "center": settings.center,
             "max_iter": settings.max_iter,
             "tol": settings.tol,
             "dtype": settings.dtype,
+            "solve_biases": settings.way.biases,
+            "solve_sides": settings.way.sides,
+            "init": start is not None,
             "validation_size": settings.validation_size,
             "random_seed": settings.seed,
         },
