@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from bayesmf.evaluation import Comparison as Comparison
     from bayesmf.evaluation import compare as compare
     from bayesmf.fit import fit_bpmf as fit_bpmf
+    from bayesmf.fit_descent import fit_sgd as fit_sgd
     from bayesmf.fit_map import fit_pmf as fit_pmf
     from bayesmf.fit_point import fit_als as fit_als
     from bayesmf.fit_point import fit_bias as fit_bias
+    from bayesmf.gradients import GradientCheck as GradientCheck
+    from bayesmf.gradients import SquaredLoss as SquaredLoss
+    from bayesmf.gradients import check_gradient as check_gradient
     from bayesmf.model import GammaPrior as GammaPrior
     from bayesmf.model import NormalWishart as NormalWishart
     from bayesmf.model import published_2008 as published_2008
@@ -52,8 +56,10 @@ _HOMES = {
     "diagnostics.ranks": ("RankChoice",),
     "evaluation": ("Comparison", "compare"),
     "fit": ("fit_bpmf",),
+    "fit_descent": ("fit_sgd",),
     "fit_map": ("fit_pmf",),
     "fit_point": ("fit_als", "fit_bias"),
+    "gradients": ("GradientCheck", "SquaredLoss", "check_gradient"),
     "model": ("GammaPrior", "NormalWishart", "published_2008"),
     "pymc_models": ("bpmf_model", "pmf_model"),
     "ratings": ("Ratings",),

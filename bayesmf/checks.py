@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bayesmf.ratings import Ratings
-from bayesmf.validation import LARGEST, Described, check_integer, fail
+from bayesmf.validation import LARGEST, Described, check_integer, check_number, fail
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Pairs
@@ -68,3 +68,24 @@ def check_titles(titles: object, argument: str, function: str) -> dict[Any, str]
         must = "a mapping or a Series of titles by id"
         fail(argument, function, must, Described(type(titles).__name__), TypeError)
     return {one: str(title) for one, title in titles.items() if not pd.isna(title)}
+
+
+def check_reg(
+    reg: object, reg_bias: object, function: str
+) -> tuple[float | None, float | None, float | None]:
+    """Penalties of users' factors, of items' if it is another, of biases; None to be chosen."""
+    given_bias = _check_penalty(reg_bias, "reg_bias", function)
+    if not isinstance(reg, tuple | list):
+        return _check_penalty(reg, "reg", function), None, given_bias
+    if len(reg) != 2:
+        fail("reg", function, "'auto', a number, or two of them for users and items", reg)
+    user, item = (check_number(one, "reg", function, at_least=0) for one in reg)
+    return user, item, given_bias
+
+
+def _check_penalty(value: object, argument: str, function: str) -> float | None:
+    if not isinstance(value, str):
+        return check_number(value, argument, function, at_least=0)
+    if value != "auto":
+        fail(argument, function, "'auto' or a non-negative number", value)
+    return None

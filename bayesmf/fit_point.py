@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bayesmf.checks import check_cores, check_data
+from bayesmf.checks import check_cores, check_data, check_reg
 from bayesmf.model import FAR
 from bayesmf.point.als import Way
 from bayesmf.point.tuning import Settings
@@ -200,8 +200,7 @@ def _fit(
     check_bool(biases, "biases", function)
     if rank == 0 and not biases:
         fail("n_factors", function, "positive when biases=False: nothing would be left", 0)
-    given_reg, reg_item = _check_reg(reg, function)
-    given_bias = _check_penalty(reg_bias, "reg_bias", function)
+    given_reg, reg_item, given_bias = check_reg(reg, reg_bias, function)
     check_bool(weighted, "weighted", function)
     check_bool(center, "center", function)
     way = Way(
@@ -240,21 +239,3 @@ def _refuse_far(ratings: Ratings, center: bool, function: str) -> None:
         if value > FAR:
             must = "'float64' for ratings of such a size, or so far from their centre"
             fail("dtype", function, must, Described(f"'float32' with {what} of {value:.3g}"))
-
-
-def _check_reg(value: object, function: str) -> tuple[float | None, float | None]:
-    """Penalty of users' factors, None to be chosen, and of items' if it is another."""
-    if not isinstance(value, tuple | list):
-        return _check_penalty(value, "reg", function), None
-    if len(value) != 2:
-        fail("reg", function, "'auto', a number, or two of them for users and items", value)
-    user, item = (check_number(one, "reg", function, at_least=0) for one in value)
-    return user, item
-
-
-def _check_penalty(value: object, argument: str, function: str) -> float | None:
-    if not isinstance(value, str):
-        return check_number(value, argument, function, at_least=0)
-    if value != "auto":
-        fail(argument, function, "'auto' or a non-negative number", value)
-    return None

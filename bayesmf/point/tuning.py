@@ -68,6 +68,32 @@ class Fitted(Protocol):
         """Fit `train`; expect cells given by its codes, -1 for those that it does not know."""
 
 
+class HeldOut(NamedTuple):
+    """A validation part of ratings: the rest to train on, cells by its codes, and their ratings."""
+
+    train: Ratings
+    users: np.ndarray
+    items: np.ndarray
+    truth: np.ndarray
+
+    def rmse(self, means: np.ndarray) -> float:
+        """Root mean squared error of predictions of the cells."""
+        return float(np.sqrt(np.mean((means - self.truth) ** 2)))
+
+
+def hold_out(ratings: Ratings, share: float, seed: int) -> HeldOut:
+    """Hold a random share of the ratings out: the same for every method with this seed."""
+    order = generator(seed, "validation").permutation(len(ratings))
+    n_held = min(max(round(share * len(ratings)), 1), len(ratings) - 1)
+    train, held = ratings.take(order[n_held:]), np.sort(order[:n_held])
+    return HeldOut(
+        train,
+        train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]]),
+        train.item_ids.get_indexer(ratings.item_ids[ratings.items[held]]),
+        ratings.values[held],
+    )
+
+
 def als_means(settings: Settings, executor: Executor | None) -> Fitted:
     """Make the fit by ALS."""
 
@@ -96,25 +122,18 @@ def tune(
     The bias penalty is chosen on the bias-only model, which costs little, and the factors' given
     it; each by walking a geometric ladder as long as the error falls, then half a step around.
     """
-    order = generator(settings.seed, "validation").permutation(len(ratings))
-    n_validation = round(settings.validation_size * len(ratings))
-    n_validation = min(max(n_validation, 1), len(ratings) - 1)
-    train = ratings.take(order[n_validation:])
-    held = np.sort(order[:n_validation])
-    held_users = train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]])
-    held_items = train.item_ids.get_indexer(ratings.item_ids[ratings.items[held]])
-    truth = ratings.values[held]
+    held = hold_out(ratings, settings.validation_size, settings.seed)
     tried: list[tuple[int, float, float, float]] = []
 
     def error(reg: float, reg_bias: float, n_factors: int) -> float:
         penalty = Penalty(reg, reg_bias, settings.weighted, reg_item)
         try:
-            found = means(train, n_factors, penalty, held_users, held_items)
+            found = means(held.train, n_factors, penalty, held.users, held.items)
         except SingularRowError:
             if settings.dtype == "float32" and (reg > 0 or not n_factors):
                 raise  # by rounding: another penalty must not hide it
             return math.inf
-        rmse = float(np.sqrt(np.mean((found - truth) ** 2)))
+        rmse = held.rmse(found)
         tried.append((n_factors, reg, reg_bias, rmse))
         tick(rmse)
         return rmse
