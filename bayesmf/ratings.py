@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from bayesmf.ids import encode_ids
 from bayesmf.indexing import (
     MOST_ROWS,
     Side,
@@ -25,7 +26,7 @@ from bayesmf.indexing import (
     transpose,
 )
 from bayesmf.pairs import Pairs, look_up, read_cells
-from bayesmf.tables import Columns, check_values, encode_ids, read_columns
+from bayesmf.tables import Columns, check_values, read_columns
 from bayesmf.validation import Described, check_choice, fail
 
 __all__ = ["Pairs", "Ratings", "Side", "read_note", "split_note"]
