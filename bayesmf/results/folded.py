@@ -20,7 +20,7 @@ from bayesmf.diagnostics import fold_weights
 from bayesmf.draws.reading import KeptDraws
 from bayesmf.folding.drawing import fold
 from bayesmf.folding.planning import ARGUMENT, FUNCTION, Known, ids_of, plan
-from bayesmf.indexing import Side
+from bayesmf.indexing import Side, evenly
 from bayesmf.results.posterior import Posterior
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
@@ -301,8 +301,7 @@ def _cosines(folded: FoldedPosterior, fitted: Posterior, code: int) -> Iterator[
     # Of a folded row with all that were fitted, (n_draws, n_rows) a block of draws.
     own = folded.data["factors"].to_dataset()
     n_chains, kept = own.sizes["chain"], own.sizes["draw"]
-    some = np.linspace(0, kept - 1, max(1, min(kept, ranking.MAX_DRAWS // n_chains)))
-    own = own.isel(draw=some.round().astype(int))
+    own = own.isel(draw=evenly(kept, max(1, ranking.MAX_DRAWS // n_chains)))
     theirs = fitted.data["factors"].to_dataset().sel(chain=own["chain"], draw=own["draw"])
     rows = own[f"{folded.side}_factors"].isel({folded.side: code}).to_numpy()
     rows = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
