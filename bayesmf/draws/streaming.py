@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from bayesmf.draws.recorder import Watched
     from bayesmf.draws.store import Store
     from bayesmf.gibbs.sampler import Info, State
-    from bayesmf.model import BPMF, WorkingScale
+    from bayesmf.model import BPMF
     from bayesmf.ratings import Ratings
+    from bayesmf.scales import WorkingScale
 
 CHECKPOINT_SECONDS = 20.0
 """Time of a chain between two checkpoints, at most: what a crash can cost."""
