@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bayesmf.gibbs.sampler import Info, State
     from bayesmf.model import BPMF
     from bayesmf.ratings import Pairs, Ratings
-    from bayesmf.scales import WorkingScale
 
 
 class Watched(NamedTuple):
@@ -42,34 +41,40 @@ class Watched(NamedTuple):
     tracked: Pairs | None = None
 
 
-class Recorder:
-    """Arrays for the draws of all chains.
+class Recording(NamedTuple):
+    """What is to be recorded.
 
-    Parameters
+    Attributes
     ----------
     ratings : Ratings
     model : BPMF
-    scale : WorkingScale
     chains, draws : int
     keeping : Keeping
         Which draws of factors are kept, and how many draws are in memory at a time.
     watched : Watched
     """
 
-    def __init__(
-        self,
-        ratings: Ratings,
-        model: BPMF,
-        scale: WorkingScale,
-        *,
-        chains: int,
-        draws: int,
-        keeping: Keeping,
-        watched: Watched,
-    ) -> None:
+    ratings: Ratings
+    model: BPMF
+    chains: int
+    draws: int
+    keeping: Keeping
+    watched: Watched
+
+
+class Recorder:
+    """Arrays for the draws of all chains.
+
+    Parameters
+    ----------
+    recording : Recording
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        ratings, model, chains, self.draws, keeping, watched = recording
+        scale = model.working_scale(ratings)
         self.model, self.scale, self.keeping, self.watched = model, scale, keeping, watched
-        self.chains, self.draws = chains, draws
-        probes = watched.probes
+        self.chains, probes = chains, watched.probes
         n, m, k, d = ratings.n_users, ratings.n_items, model.n_factors, model.n_coordinates
         self.n_ratings = len(ratings)
 
