@@ -31,12 +31,26 @@ from bayesmf.validation import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
 
     from bayesmf.folding.planning import Folding
 
 _NOTHING = Known(Side(np.zeros(1, dtype=np.int64), np.empty(0, np.int32)), np.empty(0))
 """What no rows had before."""
+
+
+def _refused(function: str) -> Callable[..., NoReturn]:
+    def refuse(self: FoldedPosterior, *_: object, **__: object) -> NoReturn:
+        del self
+        raise ValueError(
+            f"{function} is about a whole fit, and here are rows that were folded into one: ask "
+            "the posterior that they were folded into (the attribute parent)."
+        )
+
+    refuse.__name__, refuse.__doc__ = function, "Refused: ask the parent."
+    return refuse
 
 
 @dataclass(eq=False, repr=False)
@@ -200,43 +214,14 @@ class FoldedPosterior(Posterior):
             f"{self.ratings._repr_html_()}"
         )
 
-    def _refuse(self, function: str) -> NoReturn:
-        raise ValueError(
-            f"{function} is about a whole fit, and here are rows that were folded into one: ask "
-            "the posterior that they were folded into (the attribute parent)."
-        )
-
-    def diagnose(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("diagnose")
-
-    def summary(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("summary")
-
-    def align(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("align")
-
-    def check_predictive(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("check_predictive")
-
-    def loo(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("loo")
-
-    def add_log_likelihood(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("add_log_likelihood")
-
-    def update(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("update")
-
-    def report(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("report")
+    diagnose = _refused("diagnose")
+    summary = _refused("summary")
+    align = _refused("align")
+    check_predictive = _refused("check_predictive")
+    loo = _refused("loo")
+    add_log_likelihood = _refused("add_log_likelihood")
+    update = _refused("update")
+    report = _refused("report")
 
 
 def fold_into(
