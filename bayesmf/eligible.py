@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bayesmf.tables import lookup_ids
+from bayesmf.ids import as_array, lookup_ids
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
@@ -104,11 +104,9 @@ def check_items(ids: object, argument: str, ratings: Ratings, function: str) -> 
     must = "ids of items of the training ratings"
     if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
         fail(argument, function, f"a sequence of {must}", ids, TypeError)
-    listed = list(ids)
-    if not listed:
+    values = as_array(list(ids))
+    if not len(values):
         return np.empty(0, dtype=np.intp)
-    mixed = any(isinstance(one, str) for one in listed)
-    values = np.array(listed, dtype=object if mixed else None)
     codes = lookup_ids(values, ratings.item_ids, "item", argument, function)
     if (codes < 0).any():
         fail(argument, function, must, values[codes < 0][0])

@@ -12,8 +12,9 @@ from bayesmf.pymc_engine.draws import count_parameters
 from bayesmf.validation import Described, check_integer, check_number, fail
 
 if TYPE_CHECKING:
-    from bayesmf.model import BPMF, WorkingScale
+    from bayesmf.model import BPMF
     from bayesmf.ratings import Pairs, Ratings
+    from bayesmf.scales import WorkingScale
 
 METHODS = ("gibbs", "nuts", "advi", "fullrank_advi")
 DTYPES = ("float32", "float64")

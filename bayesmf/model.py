@@ -6,7 +6,7 @@
     W0^-1       = diag(w), w_k ~ Gamma(a_k, b_k)    alpha ~ Gamma(a0, b0)
 
 on the working scale y = (rating - centre) / scale. Everything that is kept or shown is on the
-rating scale; `WorkingScale` holds the way back.
+rating scale; `bayesmf.scales` has the way there and back.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bayesmf.scales import WorkingScale
 from bayesmf.validation import LARGEST, check_bool, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
+
+__all__ = [
+    "BPMF", "FAR", "VAGUE", "GammaPrior", "NormalWishart", "SidePrior", "WorkingScale",
+    "published_2008",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,17 +161,6 @@ class NormalWishart:
         learned = self.strength is None or isinstance(self.strength, GammaPrior)
         strength = shape / rate if learned else np.full(d, float(self.strength))  # type: ignore[arg-type]
         return SidePrior(np.full(d, self.mu0), self.beta0, dof, learned, shape, rate, strength)
-
-
-class WorkingScale(NamedTuple):
-    """y = (rating - center) / scale."""
-
-    center: float
-    scale: float
-
-    def units(self, n_factors: int, biases: bool) -> np.ndarray:
-        """What takes coordinates (D,) to the rating scale: a factor has half of it, a bias all."""
-        return np.array([np.sqrt(self.scale)] * n_factors + [self.scale] * biases)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bayesmf.tables import check_values, lookup_ids, read_columns
+from bayesmf.ids import lookup_ids
+from bayesmf.tables import check_values, read_columns
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import xarray as xr
 
-from bayesmf.canonical import canonical_factors, nearest_rotation
-from bayesmf.indexing import chunks
+from bayesmf.canonical import canonical_factors, canonical_row, nearest_rotation
+from bayesmf.draws.reading import KeptDraws
+from bayesmf.indexing import chunks, evenly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,6 +138,42 @@ def similarities(source: Source, side: str, n_users: int, n_items: int, code: in
         # A row at the centre has no direction: its cosines are zero.
         unit = own / np.where(norms > 0, norms, 1.0)[:, None]
         cosines.append(unit @ unit[code])
+    return np.array(cosines)
+
+
+def similarities_across(
+    folded: xr.DataTree, fitted: xr.DataTree, side: str, code: int
+) -> np.ndarray:
+    """Cosines (n_draws, n_rows) of a row that was folded in with all rows that were fitted.
+
+    Parameters
+    ----------
+    folded, fitted : xarray.DataTree
+        Draws of the folded rows, which are some of those of the fit, and of the fit.
+    side : {"user", "item"}
+    code : int
+        Of the row, among those that were folded in.
+    """
+    own = folded["factors"].to_dataset()
+    n_chains, kept = own.sizes["chain"], own.sizes["draw"]
+    own = own.isel(draw=evenly(kept, max(1, MAX_DRAWS // n_chains)))
+    theirs = fitted["factors"].to_dataset().sel(chain=own["chain"], draw=own["draw"])
+    rows = own[f"{side}_factors"].isel({side: code}).to_numpy()
+    rows = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
+    constant = fitted["constant_data"].to_dataset()
+    reader = KeptDraws(xr.DataTree.from_dict({"factors": theirs, "constant_data": constant}))
+    everyone = (np.arange(theirs.sizes[name]) for name in ("user", "item"))
+    cosines = []
+    for block in reader.blocks(*everyone):
+        for row, *both in zip(
+            rows[block.draws], block.user_factors, block.item_factors, strict=True
+        ):
+            at = int(side == "item")
+            canonical = canonical_factors(*both)
+            turned = canonical_row(row, both[at], both[1 - at], canonical[1 - at])
+            lengths = np.linalg.norm(canonical[at], axis=1) * np.linalg.norm(turned)
+            # A row at the centre has no direction: its cosines are zero.
+            cosines.append(canonical[at] @ turned / np.where(lengths > 0, lengths, 1.0))
     return np.array(cosines)
 
 

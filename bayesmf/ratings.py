@@ -1,31 +1,21 @@
 """`Ratings`: a table of ratings as codes and numbers, the one form in which every engine reads it.
 
-The ratings stand once in canonical order (by user, then item) and are indexed twice, by user and
-by item, in compressed sparse rows; both are built once and shared by all chains.
+Here tables become codes; what follows from the codes is in `bayesmf.coded`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import html
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from bayesmf.indexing import (
-    MOST_ROWS,
-    Side,
-    gather,
-    renumber,
-    row_starts,
-    sort_cells,
-    strictly_ordered,
-    transpose,
-)
+from bayesmf.coded import Coded
+from bayesmf.ids import encode_ids
+from bayesmf.indexing import MOST_ROWS, Side, gather, renumber, sort_cells, strictly_ordered
 from bayesmf.pairs import Pairs, look_up, read_cells
-from bayesmf.tables import Columns, check_values, encode_ids, read_columns
+from bayesmf.tables import Columns, check_values, read_columns
 from bayesmf.validation import Described, check_choice, fail
 
 __all__ = ["Pairs", "Ratings", "Side", "read_note", "split_note"]
@@ -33,7 +23,7 @@ __all__ = ["Pairs", "Ratings", "Side", "read_note", "split_note"]
 _CLASS = "Ratings"
 
 
-class Ratings:
+class Ratings(Coded):
     """Ratings of items by users, checked and indexed.
 
     Parameters
@@ -146,18 +136,6 @@ class Ratings:
         self.user_ids, self.item_ids = other.user_ids, other.item_ids
         self._set(other.users, other.items, other.values, other.timestamps)
 
-    def _set(
-        self,
-        users: np.ndarray,
-        items: np.ndarray,
-        values: np.ndarray,
-        timestamps: np.ndarray | None,
-    ) -> None:
-        for array in (users, items, values, timestamps):
-            if array is not None:
-                array.flags.writeable = False
-        self.users, self.items, self.values, self.timestamps = users, items, values, timestamps
-
     def _resolve_duplicates(self, duplicates: str, argument: str, function: str) -> None:
         first = np.ones(len(self), dtype=bool)
         first[1:] = self.users[1:] != self.users[:-1]
@@ -260,60 +238,6 @@ class Ratings:
         times = None if self.timestamps is None else self.timestamps[rows]
         part._set(users, items, self.values[rows], times)  # noqa: SLF001 - a constructor
         return part
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    @property
-    def n_users(self) -> int:
-        """Number of users."""
-        return len(self.user_ids)
-
-    @property
-    def n_items(self) -> int:
-        """Number of items."""
-        return len(self.item_ids)
-
-    @cached_property
-    def by_user(self) -> Side:
-        """The ratings row by row of users."""
-        return Side(row_starts(self.users, self.n_users), self.items)
-
-    @cached_property
-    def by_item(self) -> Side:
-        """The ratings row by row of items."""
-        nothing = np.zeros(len(self), dtype=np.int8)
-        return Side(*transpose(*self.by_user, self.n_items, nothing)[:2])
-
-    def in_item_order(self, values: np.ndarray) -> np.ndarray:
-        """One number a rating, from the canonical order into that of `by_item`, as a new array."""
-        return transpose(*self.by_user, self.n_items, values)[2]
-
-    @cached_property
-    def mean(self) -> float:
-        """Mean rating."""
-        return float(self.values.mean())
-
-    @cached_property
-    def sd(self) -> float:
-        """Standard deviation of the ratings (divided by n)."""
-        return float(self.values.std())
-
-    @cached_property
-    def bounds(self) -> tuple[float, float]:
-        """Smallest and largest rating: the scale that `clip=True` clips to."""
-        return float(self.values.min()), float(self.values.max())
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over ids, codes and ratings; equal for equal data in any order of rows."""
-        digest = hashlib.sha256()
-        for ids in (self.user_ids, self.item_ids):
-            for one in ids:
-                digest.update(repr(one).encode() + b"\0")
-        for array in (self.users, self.items, self.values):
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
 
     def pairs(
         self, table: object, argument: str, function: str, *, with_rating: bool = False

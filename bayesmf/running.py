@@ -20,7 +20,7 @@ from bayesmf.draws.holding import explained, locked
 from bayesmf.draws.keeping import Keeping, plan_keeping
 from bayesmf.draws.opening import model_of, open_tree, plain_ids, ratings_of, root_attributes
 from bayesmf.draws.probes import choose_probes
-from bayesmf.draws.recorder import Recorder, Watched
+from bayesmf.draws.recorder import Recorder, Recording, Watched
 from bayesmf.draws.schema import build_tree, fixed_tree
 from bayesmf.draws.store import PRIVATE, Store
 from bayesmf.draws.streaming import StreamingRecorder
@@ -102,10 +102,7 @@ class Job(NamedTuple):
     def recorder[R: Recorder](self, kind: type[R]) -> R:
         """Make a recorder of a kind."""
         s = self.settings
-        return kind(
-            self.ratings, self.model, self.model.working_scale(self.ratings), chains=s.chains,
-            draws=s.draws, keeping=s.keeping, watched=self.watched,
-        )  # fmt: skip
+        return kind(Recording(self.ratings, self.model, s.chains, s.draws, s.keeping, self.watched))
 
     def run(
         self, recorder: Recorder, starts: Sequence[State] | None = None

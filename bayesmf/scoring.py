@@ -8,6 +8,7 @@ a store, and tiles of cells go through one matrix product a draw.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -203,7 +204,7 @@ class _Means:
         return self.total
 
 
-class _Tiled(_Means):
+class _Tiled(_Means, ABC):
     """What takes more of each draw than its sum."""
 
     @property
@@ -229,9 +230,9 @@ class _Tiled(_Means):
                     some.start,
                 )
 
+    @abstractmethod
     def add_tile(self, products: np.ndarray, draws: slice, row: int, column: int) -> None:
         """Add products (n_draws, n_rows, n_columns) from a cell on."""
-        raise NotImplementedError
 
 
 class _Moments(_Tiled):

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
+from bayesmf.ids import encode_ids
 from bayesmf.ratings import Ratings, split_note
 from bayesmf.seeds import fresh_seed, generator
-from bayesmf.tables import TABLE_TYPES, encode_ids, read_columns
+from bayesmf.tables import TABLE_TYPES, read_columns
 from bayesmf.validation import Described, check_integer, check_number, check_seed, fail
 
 if TYPE_CHECKING:

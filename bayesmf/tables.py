@@ -1,13 +1,12 @@
 """Reading other people's tables: columns by their usual names, ids and values checked.
 
 Nothing here knows what a factor is. `read_columns` turns a pandas, polars or pyarrow frame, a
-scipy sparse array or a tuple of arrays into plain NumPy columns; `encode_ids`, `lookup_ids` and
-`check_values` turn those into codes and numbers, or say which row is wrong.
+scipy sparse array or a tuple of arrays into plain NumPy columns, and `check_values` says which
+number is wrong; ids are the business of `bayesmf.ids`.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import numbers
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,12 +15,12 @@ import numpy as np
 import pandas as pd
 import scipy.sparse
 
-from bayesmf.indexing import chunks, renumber
+from bayesmf.ids import as_array, plain
+from bayesmf.indexing import chunks
 from bayesmf.validation import LARGEST, Described, fail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import NoReturn
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "user": ("user", "userid", "uid", "users", "student", "studentid", "drug", "drugid"),
@@ -38,11 +37,6 @@ TABLE_TYPES = (
     "a DataFrame (pandas, polars, pyarrow), a bayesmf.Ratings, a scipy sparse array, "
     "or a tuple of arrays (users, items, ratings)"
 )
-
-SMALL_SPAN = 1_000_000
-"""Integer ids within so wide a range are looked up in a table of that length, hashed beyond."""
-
-_INT64 = np.iinfo(np.int64)
 
 
 class Columns(NamedTuple):
@@ -149,9 +143,8 @@ def _as_column(values: Any) -> Any:
         return values.to_numpy()
     if isinstance(values, np.ma.MaskedArray):  # what is masked is missing, and will be named
         values = np.ma.filled(values.astype(float), np.nan)
-    if isinstance(values, (list, tuple)) and any(isinstance(value, str) for value in values):
-        # np.asarray(["a", 3]) would turn 3 into "3"; as objects, mixed ids are seen and named.
-        return np.asarray(values, dtype=object)
+    if isinstance(values, (list, tuple)):
+        return as_array(values)
     return np.atleast_1d(np.asarray(values))
 
 
@@ -170,123 +163,6 @@ def _find(
     return next((plain[alias] for alias in ALIASES[role] if alias in plain), None)
 
 
-def encode_ids(
-    values: np.ndarray, column: str, argument: str, function: str
-) -> tuple[np.ndarray, pd.Index[Any]]:
-    """Codes (n,) int32 and the sorted unique ids behind them.
-
-    Ids sort by value, so that neither the order of rows nor an order-preserving relabelling
-    changes a code, and hence no bit of a fit.
-    """
-    values = check_ids(values, column, argument, function)
-    encode = _encode_integers if values.dtype.kind in "iu" and len(values) else _encode_others
-    codes, uniques = encode(values)
-    return codes, pd.Index(uniques, name=column)
-
-
-def _encode_integers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    low = int(values.min())
-    span = int(values.max()) - low + 1
-    if span <= max(len(values), SMALL_SPAN):
-        offsets, codes = renumber(values, low, span)
-        return codes, offsets + low
-    uniques = np.sort(pd.unique(values).astype(np.int64))
-    known = pd.Index(uniques)
-    codes = np.empty(len(values), dtype=np.int32)
-    for part in chunks(len(values)):
-        codes[part] = known.get_indexer(pd.Index(values[part].astype(np.int64)))
-    return codes, uniques
-
-
-def _encode_others(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    found, uniques = pd.factorize(values)
-    order = np.argsort(uniques, kind="stable")
-    code_of = np.empty(len(order), dtype=np.int32)
-    code_of[order] = np.arange(len(order), dtype=np.int32)
-    return code_of[found], uniques[order]
-
-
-def check_ids(values: np.ndarray, column: str, argument: str, function: str) -> np.ndarray:
-    """Ids as an integer, datetime64 or object-of-str array; anything else is named in an error."""
-    must = f"a table whose '{column}' ids are int, str or datetime"
-    values = np.asarray(values)
-    if values.ndim != 1:
-        fail(argument, function, must, Described(f"an array of shape {values.shape}"))
-    if values.dtype.kind in "iu":
-        _check_int64(values, must, argument, function)
-        # Of another byte order they would be strangers to pandas.
-        return values if values.dtype.isnative else values.astype(np.int64)
-    if values.dtype.kind in "UT":
-        return values.astype(object)
-    missing = np.flatnonzero(pd.isna(values))
-    if missing.size:
-        row = int(missing[0])
-        got = Described(f"{_plain(values[row])!r} in row {row}")
-        fail(argument, function, f"{must}, none missing", got)
-    if values.dtype.kind == "M" or len(values) == 0:
-        return values
-    if values.dtype.kind != "O":
-        _refuse_id(values[0], 0, must, argument, function)
-    return _check_objects(values, must, argument, function)
-
-
-def _check_int64(values: np.ndarray, must: str, argument: str, function: str) -> None:
-    if len(values) and (int(values.max()) > _INT64.max or int(values.min()) < _INT64.min):
-        row = int(np.argmax([abs(int(value)) for value in values]))
-        got = Described(f"{int(values[row])} in row {row}")
-        fail(argument, function, f"{must} (an int within 64 bits, or a str)", got)
-
-
-def _check_objects(values: np.ndarray, must: str, argument: str, function: str) -> np.ndarray:
-    kinds: tuple[type | tuple[type, ...], ...] = (
-        str,
-        (int, np.integer),
-        (dt.date, np.datetime64),
-    )
-    first = next((kind for kind in kinds if isinstance(values[0], kind)), None)
-    for row, value in enumerate(values):
-        if first is None or isinstance(value, bool) or not isinstance(value, first):
-            _refuse_id(value, row, must, argument, function)
-        if getattr(value, "tzinfo", None) is not None:
-            got = Described(f"{value!s} in row {row}")
-            fail(argument, function, f"{must}, without a time zone", got, TypeError)
-    if first is str:
-        return values
-    if first == (int, np.integer):
-        _check_int64(values, must, argument, function)
-        return values.astype(np.int64)
-    # Microseconds reach from year 1 to 9999, as datetime does; nanoseconds wrap around.
-    return values.astype("datetime64[us]")
-
-
-def _refuse_id(value: object, row: int, must: str, argument: str, function: str) -> NoReturn:
-    must += ", all of one kind (a float id such as 7.0 becomes an int by .astype(int))"
-    got = Described(f"{_plain(value)!r} ({type(value).__name__}) in row {row}")
-    fail(argument, function, must, got, TypeError)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def lookup_ids(
-    values: np.ndarray, known: pd.Index[Any], column: str, argument: str, function: str
-) -> np.ndarray:
-    """Codes (n,) int64 of ids, -1 where unknown; ids of another type than the known are an error.
-
-    Ids "7" never match the integers of a fit, and would all be called unknown in silence.
-    """
-    values = check_ids(values, column, argument, function)
-    if values.dtype.kind in "iu":
-        values = values.astype(np.int64, copy=False)
-    if len(values) and values.dtype.kind != known.to_numpy().dtype.kind:
-        kinds = {"i": "int", "M": "datetime", "O": "str"}
-        want = kinds.get(known.to_numpy().dtype.kind, "str")
-        must = f"given '{column}' ids that are {want}, as in the training ratings"
-        fail(argument, function, must, Described(f"{_plain(values[0])!r} in row 0"), TypeError)
-    return known.get_indexer(pd.Index(values))
-
-
 def check_values(values: np.ndarray, column: str, argument: str, function: str) -> np.ndarray:
     """Ratings (n,) that are finite numbers: the column as it is, or float64 if it holds objects."""
     must = f"a table whose '{column}' column holds finite numbers of at most {LARGEST:g} in size"
@@ -300,7 +176,7 @@ def check_values(values: np.ndarray, column: str, argument: str, function: str) 
                 fail(argument, function, must, Described(f"{value!r} in row {row}"))
             is_bool = type(value) in (bool, np.bool_)
             if is_bool or not isinstance(value, numbers.Real):
-                got = Described(f"{_plain(value)!r} ({type(value).__name__}) in row {row}")
+                got = Described(f"{plain(value)!r} ({type(value).__name__}) in row {row}")
                 fail(argument, function, must, got, TypeError)
         try:
             numeric = values.astype(np.float64)

@@ -16,7 +16,8 @@ from bayesmf.validation import Described, fail
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesmf.model import BPMF, WorkingScale
+    from bayesmf.model import BPMF
+    from bayesmf.scales import WorkingScale
 
 
 def joined(known: Ratings, new: object, function: str) -> Ratings:
@@ -79,21 +80,22 @@ def last_states(
             rows[side] = _rows(draw, side, model, scale, (old, new), hypers[side], rng)
         if model.biases:
             # What the centre gains, items lose.
-            gain = (center - scale.center) / scale.scale
+            gain = scale.to_working(center)
             rows["item"][:, -1] += gain
             hypers["item"].mean[-1] += gain
-        alpha = float(draw["alpha"]) * scale.scale**2
+        alpha = scale.alpha_to_working(float(draw["alpha"]))
         users, items = (np.ascontiguousarray(rows[side], dtype=dtype) for side in SIDES)
         states.append(State(0, users, items, hypers["user"], hypers["item"], alpha))
     return states
 
 
 def _hyper(draw: xr.Dataset, side: str, model: BPMF, scale: WorkingScale, n_rows: int) -> Hyper:
-    unit = scale.units(model.n_factors, model.biases)
-    precision = draw[f"precision_{side}"].to_numpy() * np.outer(unit, unit)
+    mean, precision = scale.prior_to_working(
+        draw[f"mu_{side}"].to_numpy(), draw[f"precision_{side}"].to_numpy(), model.biases
+    )
     # Where it is learned, a sweep draws the strength anew before it uses it.
     prior = model.prior.resolve(n_rows, model.n_factors, model.biases)
-    return Hyper(draw[f"mu_{side}"].to_numpy() / unit, precision, prior.strength)
+    return Hyper(mean, precision, prior.strength)
 
 
 def _rows(

@@ -9,20 +9,18 @@ have them.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-import bayesmf
-from bayesmf.draws.reading import KeptDraws
 from benchmarks.common import Bar, Points, limited, progress, prose, run, table
+from benchmarks.newcomers import Learner, newcomers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import pandas as pd
+    from collections.abc import Callable
 
     from benchmarks.common import Numbers, Settings
+    from benchmarks.newcomers import Prior
 
 TITLE = "ML-1M as a bandit: what exploring is worth"
 SETTINGS = {
@@ -38,72 +36,6 @@ SETTINGS = {
     "resume": True,
 }
 QUICK = {"tune": 3, "draws": 10, "kept": 5, "users": 12, "resume": False}
-
-
-class Prior(NamedTuple):
-    """What is known before anything is heard of a user, in each draw.
-
-    Attributes
-    ----------
-    mean : ndarray, shape (n_draws, D)
-    covariance : ndarray, shape (n_draws, D, D)
-    rows : ndarray, shape (n_draws, n_items, D)
-        Rows x = (v, 1) of the items.
-    offset : ndarray, shape (n_draws, n_items)
-        Centre and bias of the items.
-    alpha : ndarray, shape (n_draws,)
-    """
-
-    mean: np.ndarray
-    covariance: np.ndarray
-    rows: np.ndarray
-    offset: np.ndarray
-    alpha: np.ndarray
-
-
-class Learner:
-    """What is known of one user, who may be asked for some items (codes).
-
-    `x` (n_draws, n_items, D) are the items' rows, `covariance` (n_draws, D, D) that of the row of
-    the user. The expected ratings `means` and their variances (n_draws, n_items) are kept up by
-    the rank-one update of a Gaussian: an answer moves them along one direction.
-    """
-
-    def __init__(self, prior: Prior, items: np.ndarray) -> None:
-        self.x = prior.rows[:, items]
-        self._offset = prior.offset[:, items]
-        self.alpha = prior.alpha
-        self._row, self.covariance = prior.mean.copy(), prior.covariance.copy()
-        self.means = self._offset + np.matmul(self.x, self._row[:, :, None])[:, :, 0]
-        self.variances = np.einsum("snd,snd->sn", self.x @ self.covariance, self.x)
-
-    def answer(self, item: int, rating: float) -> None:
-        """Learn the rating of an item (its place)."""
-        x = self.x[:, item]
-        shared = np.einsum("sde,se->sd", self.covariance, x)
-        weight = self.alpha / (1 + self.alpha * np.einsum("sd,sd->s", shared, x))
-        step = weight * (rating - self.means[:, item])
-        moved = np.matmul(self.x, shared[:, :, None])[:, :, 0]
-        self.means += step[:, None] * moved
-        self.variances -= weight[:, None] * moved**2
-        self._row += step[:, None] * shared
-        self.covariance -= np.einsum("s,sd,se->sde", weight, shared, shared)
-
-    def mean(self) -> np.ndarray:
-        """Posterior means of the expected ratings (n_items,)."""
-        return self.means.mean(axis=0)
-
-    def sd(self) -> np.ndarray:
-        """Posterior standard deviations of the expected ratings (n_items,)."""
-        inner = np.maximum(self.variances, 0).mean(axis=0)
-        return np.sqrt(inner + self.means.var(axis=0))
-
-    def drawn(self, rng: np.random.Generator) -> np.ndarray:
-        """Expected ratings (n_items,) in one draw of everything."""
-        s = rng.integers(len(self.means))
-        root = np.linalg.cholesky(self.covariance[s])
-        row = self._row[s] + root @ rng.standard_normal(len(root))
-        return self._offset[s] + self.x[s] @ row
 
 
 POLICIES: dict[str, Callable[[Learner, np.random.Generator], np.ndarray]] = {
@@ -133,20 +65,7 @@ def replay(
 
 def measure(settings: Settings) -> Numbers:
     """Cumulative regret by policy and round, over users; differences from greedy, in pairs."""
-    train, held = hold_out(settings["users"], settings["least_ratings"])
-    post = bayesmf.fit_bpmf(
-        train,
-        n_factors=settings["rank"],
-        chains=1,
-        tune=settings["tune"],
-        draws=settings["draws"],
-        cores=settings["threads"],
-        random_seed=1,
-        progressbar=False,
-    )
-    progress(f"fitted in {post.fit_seconds:.0f} s")
-    prior = prior_of(post, settings["kept"])
-    users = list(by_user(held, train))
+    train, prior, users = newcomers(settings)
     rounds, points = settings["rounds"], Points("bandit", settings)
     rewards = {}
     for policy in POLICIES:
@@ -178,39 +97,10 @@ def measure(settings: Settings) -> Numbers:
     }
 
 
-def hold_out(users: int, least_ratings: int) -> tuple[bayesmf.Ratings, pd.DataFrame]:
-    """Ratings of all others, and those of some users, drawn from those with many."""
-    everything = bayesmf.load_movielens("1m")
-    counts = everything["user"].value_counts()
-    many = np.sort(counts.index[counts >= least_ratings])
-    held = np.random.default_rng(0).choice(many, users, replace=False)
-    out = everything["user"].isin(held)
-    return bayesmf.Ratings(everything[~out]), everything[out]
-
-
 def _summary(found: np.ndarray) -> Numbers:
     """Mean over users and its standard error, by round."""
     error = found.std(axis=0, ddof=1) / np.sqrt(len(found))
     return {"mean": found.mean(axis=0).tolist(), "error": error.tolist()}
-
-
-def prior_of(post: bayesmf.Posterior, kept: int) -> Prior:
-    """The prior of a user in some of the draws."""
-    draws = KeptDraws(post.data, kept)
-    mean, precision = draws.hyper("user")
-    items = np.arange(post.ratings.n_items)
-    (block,) = draws.blocks(items[:0], items)
-    rows = np.ones((draws.n_draws, len(items), mean.shape[1]))
-    rows[:, :, : draws.n_factors] = block.item_factors
-    offset = draws.center + block.item_bias.astype(np.float64)
-    return Prior(mean, np.linalg.inv(precision), rows, offset, 1 / draws.noise_sd**2)
-
-
-def by_user(table: pd.DataFrame, train: bayesmf.Ratings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Codes of the items and ratings of each user, of items that others have rated."""
-    for _, own in table.groupby("user"):
-        codes = train.item_ids.get_indexer(own["item"])
-        yield codes[codes >= 0], own["rating"].to_numpy(np.float64)[codes >= 0]
 
 
 def bars(numbers: Numbers) -> list[Bar]:

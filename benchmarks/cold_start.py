@@ -9,6 +9,7 @@ import pandas as pd
 
 import bayesmf
 from benchmarks.common import Bar, progress, prose, run, table
+from benchmarks.fits import one_chain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,16 +95,7 @@ def measure(settings: Settings) -> Numbers:
     every: dict[str, list[dict[str, float]]] = {"mean": [], "affinity": []}
     titles: dict[str, dict[str, list[str]]] = {}
     for seed in settings["seeds"]:
-        post = bayesmf.fit_bpmf(
-            both,
-            n_factors=settings["rank"],
-            chains=1,
-            tune=settings["tune"],
-            draws=settings["draws"],
-            cores=settings["threads"],
-            random_seed=seed,
-            progressbar=False,
-        )
+        post = one_chain(both, settings, seed=seed)
         asked = {"n": settings["n"], "least_ratings": settings["least_ratings"]}
         for strategy, shares in cold_start_lists(post, films, **asked).items():
             every[strategy].append(shares)

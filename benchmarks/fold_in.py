@@ -26,6 +26,7 @@ from benchmarks.common import (
     shown,
     table,
 )
+from benchmarks.fits import movielens_1m, one_chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,18 +114,8 @@ def measure(settings: Settings) -> Numbers:
 
 def _speed(settings: Settings, threads: int) -> Numbers:
     """Users a second, and what one user takes."""
-    ratings = bayesmf.Ratings(bayesmf.load_movielens("1m"))
-    post = bayesmf.fit_bpmf(
-        ratings,
-        n_factors=settings["rank"],
-        chains=1,
-        tune=settings["tune"],
-        draws=settings["draws"],
-        cores=threads,
-        random_seed=1,
-        memory_budget="2GB",
-        progressbar=False,
-    )
+    ratings = movielens_1m()
+    post = one_chain(ratings, settings | {"threads": threads}, memory_budget="2GB")
     everyone = ratings.to_frame().assign(user=lambda frame: frame["user"] + NEW)
     few = everyone.groupby("user").sample(settings["few"], random_state=1)
     tables = {"few": few, "natural": everyone, "one": few.head(settings["few"])}

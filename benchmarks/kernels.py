@@ -11,8 +11,9 @@ import numpy as np
 import scipy.linalg.blas
 
 import bayesmf
+from bayesmf.draws.keeping import plan_keeping
 from bayesmf.draws.probes import choose_probes
-from bayesmf.draws.recorder import Recorder
+from bayesmf.draws.recorder import Recorder, Recording, Watched
 from bayesmf.gibbs.engines import ENGINES
 from bayesmf.gibbs.sampler import build_blocks, build_step, initial_state
 from bayesmf.indexing import Side
@@ -170,10 +171,12 @@ def _parts(
     working, found = model.working_scale(ratings), {}
     for dtype in DTYPES:
         data = Data.build(ratings, working, rank, True, dtype)
-        recorder = Recorder(
-            ratings, model, working, chains=1, draws=settings["repeats"], memory_budget=10**9,
-            probes=choose_probes(ratings, 500), test=None, function="kernels",
+        keeping = plan_keeping(
+            ratings, model, chains=1, draws=settings["repeats"], keep=None, memory_budget=10**9,
+            stored=False, function="kernels",
         )  # fmt: skip
+        watched = Watched(choose_probes(ratings, 500))
+        recorder = Recorder(Recording(ratings, model, 1, settings["repeats"], keeping, watched))
         blocks_of = build_blocks(data, model, engine)
         state, info = build_step(data, model, engine)(initial_state(data, model, streams), streams)
         each: dict[str, list[float]] = {part: [] for part in PARTS}

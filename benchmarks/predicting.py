@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-import bayesmf
 from benchmarks.common import (
     Bar,
     at_most,
@@ -21,10 +20,12 @@ from benchmarks.common import (
     table,
     timed,
 )
+from benchmarks.fits import movielens_1m, one_chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import bayesmf
     from benchmarks.common import Numbers, Settings
 
 TITLE = "ML-1M: predictions and lists"
@@ -45,23 +46,12 @@ SECONDS = 60.0
 
 def measure(settings: Settings) -> Numbers:
     """Seconds, and peak memory beyond what was held before, of each task over repeats."""
-    ratings = bayesmf.Ratings(bayesmf.load_movielens("1m"))
+    ratings = movielens_1m()
     threads, n = settings["threads"], settings["n"]
-    post = bayesmf.fit_bpmf(
-        ratings,
-        n_factors=settings["rank"],
-        chains=1,
-        tune=settings["tune"],
-        draws=settings["draws"],
-        cores=threads,
-        random_seed=1,
-        memory_budget=settings["memory_budget"],
-        progressbar=False,
-    )
+    post = one_chain(ratings, settings, memory_budget=settings["memory_budget"])
     kept = post.data["factors"].sizes["draw"]
     if kept != settings["draws"]:
         raise RuntimeError(f"{kept} draws were kept, not {settings['draws']}: a larger budget")
-    progress(f"fitted in {post.fit_seconds:.0f} s")
     few = _thinned(post, settings["list_draws"])
     cells = _cells(ratings, settings["cells"])
     tasks: dict[str, Callable[[], pd.DataFrame]] = {

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import bayesmf
-from benchmarks.bandit import Learner, Prior, by_user, hold_out, prior_of
 from benchmarks.common import Bar, limited, progress, prose, run, table
+from benchmarks.newcomers import Learner, newcomers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from benchmarks.common import Numbers, Settings
+    from benchmarks.newcomers import Prior
 
 TITLE = "ML-1M: what to ask newcomers"
 SETTINGS = {
@@ -74,18 +74,7 @@ def squared_errors(
 
 def measure(settings: Settings) -> Numbers:
     """Error of the half that is never asked for, by choice and number of answers."""
-    train, held = hold_out(settings["users"], settings["least_ratings"])
-    post = bayesmf.fit_bpmf(
-        train,
-        n_factors=settings["rank"],
-        chains=1,
-        tune=settings["tune"],
-        draws=settings["draws"],
-        cores=settings["threads"],
-        random_seed=1,
-        progressbar=False,
-    )
-    prior, users = prior_of(post, settings["kept"]), list(by_user(held, train))
+    train, prior, users = newcomers(settings)
     counts, questions = np.diff(train.by_item.indptr), settings["questions"]
     errors = {}
     for choice in CHOICES:

@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import bayesmf
 from benchmarks.common import (
     Bar,
     at_most,
@@ -23,8 +22,10 @@ from benchmarks.common import (
     table,
     timed,
 )
+from benchmarks.fits import movielens_1m, one_chain
 
 if TYPE_CHECKING:
+    import bayesmf
     from benchmarks.common import Numbers, Settings
 
 TITLE = "ML-1M: lists by each strategy, and questions"
@@ -42,18 +43,8 @@ SECONDS = 60.0
 
 def measure(settings: Settings) -> Numbers:
     """Seconds, and peak memory beyond what was held before, of each task over repeats."""
-    ratings = bayesmf.Ratings(bayesmf.load_movielens("1m"))
-    post = bayesmf.fit_bpmf(
-        ratings,
-        n_factors=settings["rank"],
-        chains=1,
-        tune=settings["tune"],
-        draws=settings["draws"],
-        cores=settings["threads"],
-        random_seed=1,
-        progressbar=False,
-    )
-    progress(f"fitted in {post.fit_seconds:.0f} s")
+    ratings = movielens_1m()
+    post = one_chain(ratings, settings)
     found: Numbers = {"users": ratings.n_users, "items": ratings.n_items, "tasks": {}}
     found["draws_mb"] = post.data["factors"].to_dataset().nbytes / 1e6
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from bayesmf import datasets
+from bayesmf import releases
 from bayesmf.datasets import load_flixster, load_insteval, load_movielens, load_ratings
 
 if TYPE_CHECKING:
@@ -134,19 +134,19 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         closed = probe.getsockname()[1]
     monkeypatch.delenv("BAYESMF_DATA", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(datasets, "MOVIELENS_URL", f"http://127.0.0.1:{closed}/")
-    monkeypatch.setattr(datasets, "user_cache_path", lambda app: tmp_path / "cache" / app)
-    monkeypatch.setattr(datasets, "_PLAUSIBLE_BYTES", (300, 5_000))
+    monkeypatch.setattr(releases, "MOVIELENS_URL", f"http://127.0.0.1:{closed}/")
+    monkeypatch.setattr(releases, "user_cache_path", lambda app: tmp_path / "cache" / app)
+    monkeypatch.setattr(releases, "_PLAUSIBLE_BYTES", (300, 5_000))
     for name in set(NAMES) - {"latest-small"}:
         checksum = hashlib.sha256(zipped(name)).hexdigest()
-        monkeypatch.setitem(datasets._SHA256, name, checksum)
+        monkeypatch.setitem(releases._SHA256, name, checksum)
     return tmp_path / "cache" / "bayesmf" / "datasets"
 
 
 @pytest.fixture
 def publisher(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
     publisher = Publisher()
-    monkeypatch.setattr(datasets, "MOVIELENS_URL", publisher.url)
+    monkeypatch.setattr(releases, "MOVIELENS_URL", publisher.url)
     thread = threading.Thread(target=publisher.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield publisher
@@ -184,7 +184,7 @@ def test_downloads_once_then_reads_the_cache(
     assert_tiny(load_movielens(name), name)
     assert publisher.asked == [f"ml-{name}.zip"]
     assert [file.name for file in cache.iterdir()] == [f"ml-{name}.zip"]
-    monkeypatch.setattr(datasets, "MOVIELENS_URL", "http://127.0.0.1:9/unreachable/")
+    monkeypatch.setattr(releases, "MOVIELENS_URL", "http://127.0.0.1:9/unreachable/")
     assert_tiny(load_movielens(name), name)
     assert publisher.asked == [f"ml-{name}.zip"]
 
@@ -197,7 +197,7 @@ def test_wrong_checksum_is_an_error_and_leaves_nothing(
     publisher.publish(name, forged)
     with pytest.raises(ValueError, match=rf"ml-{name}\.zip must be the publisher's") as caught:
         load_movielens(name)
-    assert datasets._SHA256[name] in str(caught.value)
+    assert releases._SHA256[name] in str(caught.value)
     assert hashlib.sha256(forged).hexdigest() in str(caught.value)
     assert list(cache.iterdir()) == []
 
@@ -259,9 +259,9 @@ def test_a_tampered_cache_is_fetched_anew(publisher: Publisher, cache: Path) -> 
 
 
 def test_the_published_checksums_and_address() -> None:
-    assert datasets.MOVIELENS_URL == "https://files.grouplens.org/datasets/movielens/"
-    assert set(datasets._SHA256) == {"100k", "1m", "10m"}
-    assert all(re.fullmatch("[0-9a-f]{64}", checksum) for checksum in datasets._SHA256.values())
+    assert releases.MOVIELENS_URL == "https://files.grouplens.org/datasets/movielens/"
+    assert set(releases._SHA256) == {"100k", "1m", "10m"}
+    assert all(re.fullmatch("[0-9a-f]{64}", checksum) for checksum in releases._SHA256.values())
 
 
 # The order of the search
@@ -279,7 +279,7 @@ def test_path_then_environment_then_cache_then_publisher(
 
     publisher.publish("100k", zipped("100k"))
     assert stars() == [5, 3, 4]
-    monkeypatch.setattr(datasets, "MOVIELENS_URL", "http://127.0.0.1:9/unreachable/")
+    monkeypatch.setattr(releases, "MOVIELENS_URL", "http://127.0.0.1:9/unreachable/")
 
     monkeypatch.setenv("BAYESMF_DATA", str(tmp_path / "data"))
     assert stars() == [5, 3, 4]  # a folder that does not exist lacks the data set
@@ -353,7 +353,7 @@ def test_ratings_csv_gz_in_place_of_the_publishers_file(
 ) -> None:
     folder = unpack(name, tmp_path)
     published = load_movielens(name, path=folder)
-    (folder / datasets._RELEASES[name].ratings).unlink()
+    (folder / releases.RELEASES[name].ratings).unlink()
     raw = published[["user", "item", "rating"]]
     raw.to_csv(folder / "ratings.csv.gz", index=False)
     monkeypatch.setenv("BAYESMF_DATA", str(tmp_path))
@@ -602,7 +602,7 @@ def test_real_movielens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BAYESMF_DATA", str(data_dir))
-    monkeypatch.setattr(datasets, "MOVIELENS_URL", "http://127.0.0.1:9/unreachable/")
+    monkeypatch.setattr(releases, "MOVIELENS_URL", "http://127.0.0.1:9/unreachable/")
     frame = load_movielens(name)
     assert (len(frame), frame["user"].nunique(), frame["item"].nunique()) == counts
     assert frame["rating"].mean() == pytest.approx(mean, abs=1e-6)
@@ -612,7 +612,7 @@ def test_real_movielens(
     assert (toy_story["item"] == 1).all()
     assert set(toy_story["genres"].iloc[0].split("|")) >= {"Animation", "Comedy"}
     pd.testing.assert_frame_equal(
-        load_movielens(name, path=data_dir / datasets._RELEASES[name].folder), frame
+        load_movielens(name, path=data_dir / releases.RELEASES[name].folder), frame
     )
 
 

@@ -320,7 +320,7 @@ def test_memory(monkeypatch):
     keys = rng.choice(2000 * n_items, n, replace=False)
     arrays = (keys // n_items).astype(np.int32), (keys % n_items).astype(np.int32)
     values = rng.integers(1, 6, n).astype(np.float32)
-    monkeypatch.setattr("bayesmf.tables.SMALL_SPAN", 0)
+    monkeypatch.setattr("bayesmf.ids.SMALL_SPAN", 0)
     peak, ratings = peak_per_rating(lambda: Ratings((*arrays, values)), n)
     assert peak < 28
     assert peak_per_rating(lambda: ratings.by_user, n)[0] < 1

@@ -37,11 +37,14 @@ _HINTS = (
     (re.compile(r"overwrite=True"), "--overwrite"),
     (re.compile(r"bayesmf\.(resume|load)\b"), r"bayesmf \1"),
 )
-_FILES = (
-    *(FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError),
+"""Advice of the library's errors, in the words of the command line."""
+_ASKED_FOR = (
+    FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError,
     ImportError,
-)
+)  # fmt: skip
+"""Errors about what was asked for: a wrong path, or a kind of file that needs another package."""
 _EXPECTED = (ValueError, TypeError, OSError, ArithmeticError, ImportError, MemoryError)
+"""Errors that the library explains itself; any other is shown with its type."""
 
 
 class Refused(Exception):  # noqa: N818 - it says what happened, as `typer.Exit` does
@@ -67,30 +70,33 @@ def naming(name: object) -> Iterator[None]:
 
 def tell(error: Exception) -> int:
     """Say in one line what went wrong, and return the exit code."""
-    usage = getattr(error, "format_message", None)  # of whichever Click typer is made of
-    text = " ".join(str(usage() if usage else error).split())
-    if usage is not None:
+    usage = getattr(error, "format_message", None)
+    if usage is not None:  # of Click, which typer may bring along under a name of its own
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "bayesmf"
-        say(f"bayesmf: error: {text.removesuffix('.')}. See: {command} --help")
+        say(f"bayesmf: error: {_one_line(usage()).removesuffix('.')}. See: {command} --help")
         return WRONG
+    text = _one_line(error)
     if not isinstance(error, (Refused, *_EXPECTED)):
         text = f"{type(error).__name__}: {text} (--debug shows where)"
-    formed = _FORM.match(text)
     say(f"bayesmf: error: {_in_options(text) or type(error).__name__}")
-    return WRONG if formed or isinstance(error, (Refused, *_FILES)) else FAILED
+    return WRONG if _FORM.match(text) or isinstance(error, (Refused, *_ASKED_FOR)) else FAILED
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _in_options(text: str) -> str:
-    # Of arguments as the options that they are here.
-    text = _FORM.sub(lambda m: f"{_SPOKEN.get(m[1], _option(m[1]))} must be ", text, count=1)
+    # Arguments of the library, as the options that they are here.
+    def spoken(found: re.Match[str]) -> str:
+        argument = found[1]
+        return f"{_SPOKEN.get(argument, f'--{argument.replace("_", "-")}')} must be "
+
+    text = _FORM.sub(spoken, text, count=1)
     for pattern, words in _HINTS:
         text = pattern.sub(words, text)
     return text
-
-
-def _option(argument: str) -> str:
-    return f"--{argument.replace('_', '-')}"
 
 
 @contextmanager
@@ -106,7 +112,7 @@ def spoken_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         del category, filename, lineno, file, line
-        say(f"bayesmf: note: {' '.join(str(message).split())}")
+        say(f"bayesmf: note: {_one_line(message)}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -63,7 +63,7 @@ def fit(
     data = ratings_from(ratings, names, duplicates.value)
     held_out = None if test is None else cells_from(test, names, data, with_rating=True)
     say(f"Fitting {factors} factors to {data!r}.")
-    with _way_on(store, new=True):
+    with _interruptible(store, new=True):
         post = bayesmf.fit_bpmf(
             data, n_factors=factors, biases=biases, tune=tune, draws=draws, chains=chains,
             cores=cores, random_seed=seed, test=held_out, keep=keep, store=store,
@@ -89,14 +89,15 @@ def resume(
     - `bayesmf resume run.zarr`
     - `bayesmf resume run.zarr --draws 1000`
     """
-    with _way_on(store, new=False):
+    with _interruptible(store, new=False):
         post = bayesmf.resume(store, draws=draws, cores=cores, progressbar=sys.stderr.isatty())
     _end(post, store)
 
 
 @contextmanager
-def _way_on(store: Path, *, new: bool) -> Iterator[None]:
-    # Later than this an interrupt is part of the result, and `_end` tells of it.
+def _interruptible(store: Path, *, new: bool) -> Iterator[None]:
+    # For an interrupt before every chain has a draw; later ones are part of the result, and `_end`
+    # tells of them.
     before = _identity(store)
     try:
         yield
@@ -106,7 +107,7 @@ def _way_on(store: Path, *, new: bool) -> Iterator[None]:
         else:
             say(
                 f"Interrupted before every chain had a draw; {store} keeps its last checkpoint. "
-                f"To go on: {_command(store)}"
+                f"To go on: {_resume_command(store)}"
             )
         raise SystemExit(INTERRUPTED) from None
 
@@ -125,12 +126,12 @@ def _end(post: "Posterior", store: Path) -> None:
         planned = json.loads(post.data.attrs["run"])["draws"]
         say(
             f"Interrupted: kept {drawn:,} of {planned:,} draws of each chain in {store}. "
-            f"To go on: {_command(store)}"
+            f"To go on: {_resume_command(store)}"
         )
         raise SystemExit(INTERRUPTED)
     say(f"{drawn:,} draws of each chain are in {store}, after {post.fit_seconds:,.0f} s.")
     say(post.diagnose().verdict)
 
 
-def _command(store: Path) -> str:
+def _resume_command(store: Path) -> str:
     return f"bayesmf resume {shlex.quote(str(store))}"

@@ -10,7 +10,6 @@ which with the smoothed weights is ArviZ's.
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +19,7 @@ import pandas as pd
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from bayesmf.diagnostics.measures import good_khat
 from bayesmf.diagnostics.pointwise import FEWEST_DRAWS
 from bayesmf.draws.reading import KeptDraws
 from bayesmf.folding.planning import OTHER, Known, compressed_rows, ids_of
@@ -176,7 +176,7 @@ def fold_weights(
         ess[rows] = normed.sum(axis=1) ** 2 / np.square(normed).sum(axis=1)
     compressed, _ = compressed_rows(ratings, side)
     n_ratings = np.diff(compressed.indptr)
-    limit = min(1 - 1 / math.log10(n_draws), 0.7)
+    limit = good_khat(n_draws)
     return pd.DataFrame(
         {
             "n_ratings": n_ratings,

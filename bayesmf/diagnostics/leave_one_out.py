@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesmf.diagnostics.measures import good_khat
 from bayesmf.diagnostics.pointwise import (
     FEWEST_DRAWS,
     FOR_REFF,
@@ -241,8 +242,7 @@ def leave_one_out(
         },
         index=pd.Index(codes, name="rating_id"),
     )
-    # Vehtari, Simpson, Gelman, Yao & Gabry (2024), section 3.2.4.
-    limit = min(1 - 1 / math.log10(densities.n_draws), 0.7)
+    limit = good_khat(densities.n_draws)
     coords = {"rating_id": codes}
     elpd = ELPDDataLOO(
         elpd=float(scores.sum()),

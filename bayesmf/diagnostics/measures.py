@@ -8,6 +8,7 @@ chains for R-hat.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ FEWEST_DRAWS = 4
 """Draws of a chain with which ArviZ measures anything."""
 PROB = 0.9
 """Probability between the two tails whose effective sample size is asked for."""
+
+
+def good_khat(n_draws: int) -> float:
+    """Largest k-hat of Pareto-smoothed weights with which so many draws can be trusted.
+
+    Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25(72), section 3.2.4.
+    """
+    return min(1 - 1 / math.log10(n_draws), 0.7)
 
 
 def r_hat(draws: np.ndarray) -> np.ndarray:

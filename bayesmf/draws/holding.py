@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from bayesmf.draws.opening import root_attributes
+from bayesmf.draws.root import METADATA
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def check_free(path: object, overwrite: bool, ratings: Ratings, function: str) -
     if not found.exists():
         return found
     must = "a path that does not exist yet"
-    if not found.is_dir() or not (found / "zarr.json").exists():
+    if not found.is_dir() or not (found / METADATA).exists():
         fail("store", function, must, str(found), FileExistsError)
     attributes = root_attributes(found, function)
     if not overwrite:

@@ -17,6 +17,7 @@ import xarray as xr
 
 from bayesmf.atomic import put_back
 from bayesmf.draws.reading import ORIGIN, fits_in_memory
+from bayesmf.draws.root import read_metadata
 from bayesmf.draws.schema import SCHEMA_VERSION
 from bayesmf.files import existing
 from bayesmf.model import BPMF
@@ -66,7 +67,7 @@ def stored_at(path: object, function: str) -> Path:
 def root_attributes(store: Path, function: str) -> dict[str, Any]:
     """Attributes of a Zarr store, which is sound as far as its metadata tell."""
     try:
-        root = json.loads((store / "zarr.json").read_text("utf-8"))
+        root = read_metadata(store)
         attributes: dict[str, Any] = root["attributes"]
         _check_version(attributes)
         for name, entry in root["consolidated_metadata"]["metadata"].items():

@@ -6,12 +6,12 @@ where they do not, they are read for the cells that are asked for, some draws at
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bayesmf.draws.root import read_metadata
 from bayesmf.indexing import evenly
 
 if TYPE_CHECKING:
@@ -189,8 +189,7 @@ class KeptDraws:
 def current_id(store: Path) -> str | None:
     """Which store is at a path now; None if there is none."""
     try:
-        root = json.loads((store / "zarr.json").read_text("utf-8"))
-        return str(root["attributes"]["store_id"])
+        return str(read_metadata(store)["attributes"]["store_id"])
     except (OSError, ValueError, KeyError):
         return None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bayesmf.canonical import effects, singular_values
+from bayesmf.scales import rows_to_ratings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bayesmf.draws.keeping import Keeping
     from bayesmf.draws.probes import Probes
     from bayesmf.gibbs.sampler import Info, State
-    from bayesmf.model import BPMF, WorkingScale
+    from bayesmf.model import BPMF
     from bayesmf.ratings import Pairs, Ratings
 
 
@@ -40,34 +41,40 @@ class Watched(NamedTuple):
     tracked: Pairs | None = None
 
 
-class Recorder:
-    """Arrays for the draws of all chains.
+class Recording(NamedTuple):
+    """What is to be recorded.
 
-    Parameters
+    Attributes
     ----------
     ratings : Ratings
     model : BPMF
-    scale : WorkingScale
     chains, draws : int
     keeping : Keeping
         Which draws of factors are kept, and how many draws are in memory at a time.
     watched : Watched
     """
 
-    def __init__(
-        self,
-        ratings: Ratings,
-        model: BPMF,
-        scale: WorkingScale,
-        *,
-        chains: int,
-        draws: int,
-        keeping: Keeping,
-        watched: Watched,
-    ) -> None:
+    ratings: Ratings
+    model: BPMF
+    chains: int
+    draws: int
+    keeping: Keeping
+    watched: Watched
+
+
+class Recorder:
+    """Arrays for the draws of all chains.
+
+    Parameters
+    ----------
+    recording : Recording
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        ratings, model, chains, self.draws, keeping, watched = recording
+        scale = model.working_scale(ratings)
         self.model, self.scale, self.keeping, self.watched = model, scale, keeping, watched
-        self.chains, self.draws = chains, draws
-        probes = watched.probes
+        self.chains, probes = chains, watched.probes
         n, m, k, d = ratings.n_users, ratings.n_items, model.n_factors, model.n_coordinates
         self.n_ratings = len(ratings)
 
@@ -117,7 +124,6 @@ class Recorder:
                 self.sums[name] = np.zeros((chains, len(watched.tracked.users)))
         self._unit = scale.units(k, model.biases)
         self._units = {np.dtype(name): self._unit.astype(name) for name in ("f4", "f8")}
-        self._unit_products = np.outer(self._unit, self._unit)
 
     def train_rmse(self, info: Info) -> float:
         """Root mean squared training residual on the rating scale."""
@@ -129,7 +135,7 @@ class Recorder:
         users, items = state.user_rows, state.item_rows
         keep, probes = self.posterior, self.watched.probes
         self.recorded[chain] = draw + 1
-        keep["alpha"][at] = state.alpha / scale.scale**2
+        keep["alpha"][at] = scale.alpha_to_ratings(state.alpha)
         # The density of the ratings, not of their working-scale form: a change of variable.
         keep["total_log_likelihood"][at] = info.log_likelihood - self.n_ratings * np.log(
             scale.scale
@@ -144,7 +150,7 @@ class Recorder:
             users[probes.effect_users], items[probes.effect_items], user_mean, item_mean,
             self.model.biases,
         )  # fmt: skip
-        keep["intercept"][at] = scale.center + scale.scale * found.intercept
+        keep["intercept"][at] = scale.to_ratings(found.intercept)
         keep["user_effect"][at] = scale.scale * found.user_effect
         keep["item_effect"][at] = scale.scale * found.item_effect
         if k:
@@ -178,7 +184,7 @@ class Recorder:
         if self.model.biases:
             cells += users[:, k]
             cells += items[:, k]
-        return self.scale.center + self.scale.scale * cells
+        return self.scale.to_ratings(cells)
 
     def _test_rmse(
         self,
@@ -205,20 +211,18 @@ class Recorder:
 
     def _record_factors(self, kept: tuple[int, int], state: State) -> None:
         keep, k = self.factors, self.model.n_factors
-        keep["alpha"][kept] = state.alpha / self.scale.scale**2
+        keep["alpha"][kept] = self.scale.alpha_to_ratings(state.alpha)
         for side in ("user", "item"):
             rows, hyper, moments = state.rows(side), state.hyper(side), state.moments(side)
             assert moments is not None  # noqa: S101 - a sweep leaves them
             keep[f"{side}_center"][kept] = moments[0][:k] * self._unit[:k]
-            out = keep[f"{side}_factors"][kept]
-            # In the rows' own type, so that NumPy need not go through float64.
-            unit = self._units[rows.dtype]
-            np.multiply(rows[:, :k], unit[:k], out=out, casting="same_kind")
-            if self.model.biases:
-                out = keep[f"{side}_bias"][kept]
-                np.multiply(rows[:, k], unit[k], out=out, casting="same_kind")
-            keep[f"mu_{side}"][kept] = hyper.mean * self._unit
-            keep[f"precision_{side}"][kept] = hyper.precision / self._unit_products
+            factors = keep[f"{side}_factors"][kept]
+            bias = keep[f"{side}_bias"][kept] if self.model.biases else None
+            rows_to_ratings(rows, self._units[rows.dtype], factors, bias)
+            mean, precision = self.scale.prior_to_ratings(
+                hyper.mean, hyper.precision, self.model.biases
+            )
+            keep[f"mu_{side}"][kept], keep[f"precision_{side}"][kept] = mean, precision
 
     def begin(self, states: Sequence[State]) -> None:
         """Take notice of where chains start: nothing to do where draws are in memory."""

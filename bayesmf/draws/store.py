@@ -33,6 +33,7 @@ from bayesmf.atomic import (
     put_back,
     write_atomically,
 )
+from bayesmf.draws.root import METADATA, read_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,8 +85,7 @@ class Store:
         self.path = path
         self._arrays: dict[tuple[str, str], zarr.Array[Any]] = {}
         self._metadata: dict[str, Any] = {}
-        root = json.loads((path / "zarr.json").read_text("utf-8"))
-        self.attributes: dict[str, Any] = root["attributes"]
+        self.attributes: dict[str, Any] = read_metadata(path)["attributes"]
 
     @property
     def private(self) -> Path:
@@ -140,10 +140,10 @@ class Store:
     def open_arrays(self) -> None:
         """Open all arrays with draws for writing, and learn the metadata of everything."""
         files = DurableFiles(self.path)
-        for file in sorted(self.path.rglob("zarr.json")):
+        for file in sorted(self.path.rglob(METADATA)):
             if file.parent != self.path:
                 name = file.parent.relative_to(self.path).as_posix()
-                self._metadata[name] = json.loads(file.read_text("utf-8"))
+                self._metadata[name] = read_metadata(file.parent)
         for name, found in self._metadata.items():
             group, _, variable = name.rpartition("/")
             if {"chain", "draw"} <= set(found.get("dimension_names") or ()):
@@ -201,7 +201,7 @@ class Store:
                 "kind": "inline", "must_understand": False, "metadata": metadata,
             },
         }  # fmt: skip
-        write_atomically(self.path / "zarr.json", json.dumps(root, indent=1).encode())
+        write_atomically(self.path / METADATA, json.dumps(root, indent=1).encode())
 
     def settle(self, place: Path, *, replace: bool) -> None:
         """Move the folder to its place, where an older one gives way if it may.

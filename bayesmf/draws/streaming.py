@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bayesmf.draws.keeping import Keeping
-    from bayesmf.draws.recorder import Watched
+    from bayesmf.draws.recorder import Recording
     from bayesmf.draws.store import Store
     from bayesmf.gibbs.sampler import Info, State
-    from bayesmf.model import BPMF, WorkingScale
-    from bayesmf.ratings import Ratings
 
 CHECKPOINT_SECONDS = 20.0
 """Time of a chain between two checkpoints, at most: what a crash can cost."""
@@ -39,8 +36,8 @@ class StreamingRecorder(Recorder):
 
     Parameters
     ----------
-    ratings, model, scale, chains, draws, keeping, watched
-        As of `Recorder`; `keeping` says how many draws wait in memory.
+    recording : Recording
+        Whose `keeping` says how many draws wait in memory.
 
     Attributes
     ----------
@@ -54,27 +51,15 @@ class StreamingRecorder(Recorder):
         Seconds that earlier parts of the run have taken.
     """
 
-    def __init__(
-        self,
-        ratings: Ratings,
-        model: BPMF,
-        scale: WorkingScale,
-        *,
-        chains: int,
-        draws: int,
-        keeping: Keeping,
-        watched: Watched,
-    ) -> None:
-        super().__init__(
-            ratings, model, scale, chains=chains, draws=draws, keeping=keeping, watched=watched
-        )
+    def __init__(self, recording: Recording) -> None:
+        super().__init__(recording)
         self.store: Store | None = None
         self.place: Path | None = None
         self.replace = False
         self.spent = 0.0
         self._began = time.perf_counter()
-        self._in_store = [0] * chains
-        self._saved_at = [time.perf_counter()] * chains
+        self._in_store = [0] * self.chains
+        self._saved_at = [time.perf_counter()] * self.chains
         self._written = {name: values.copy() for name, values in self.sums.items()}
         self._committing = threading.Lock()
 

@@ -26,7 +26,7 @@ from bayesmf.indexing import Side, chunks
 from bayesmf.kernels.blocks import SideData, over_blocks
 from bayesmf.kernels.streams import Purpose, Streams
 from bayesmf.kernels.updates import prepare
-from bayesmf.model import WorkingScale
+from bayesmf.scales import WorkingScale, rows_to_ratings
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -106,7 +106,7 @@ def fold(
 
 
 class _Scaled(NamedTuple):
-    # What each draw gives, on the working scale.
+    # What each draw gives, on the working scale, and the units of a row in the type of the rows.
     alpha: np.ndarray
     mean: np.ndarray
     precision: np.ndarray
@@ -130,18 +130,17 @@ def draw_rows(
     """
     side = folding.side
     compressed, values = compressed_rows(folding.ratings, side)
-    targets = ((values - scale.center) / scale.scale).astype(dtype)
+    targets = scale.to_working(values).astype(dtype)
     codes, local = np.unique(compressed.partners, return_inverse=True)
     compressed = compressed._replace(partners=local.astype(np.int32))
     has_bias = reader.has_bias
     k, n_rows = reader.n_factors, compressed.n_rows
     d = k + has_bias
     units = scale.units(k, has_bias)
-    mean, precision = reader.hyper(side)
+    alpha = scale.alpha_to_working(1 / reader.noise_sd**2)
     given = _Scaled(
-        scale.scale**2 / reader.noise_sd**2, mean / units, precision * np.outer(units, units),
-        units, has_bias,
-    )  # fmt: skip
+        alpha, *scale.prior_to_working(*reader.hyper(side), has_bias), units.astype(dtype), has_bias
+    )
     factors = np.empty((reader.n_draws, n_rows, k), dtype=np.float32)
     bias = np.empty((reader.n_draws, n_rows if has_bias else 0), dtype=np.float32)
     ids = ids_of(folding.ratings, side)
@@ -250,8 +249,6 @@ def _draw_part(
 ) -> None:
     data, given = task.data, task.given
     dtype, n_rows, d = data.targets.dtype, data.side.n_rows, task.normals.shape[2]
-    k = d - given.has_bias
-    units = given.units.astype(dtype)
 
     def one(_: int, draw: int) -> None:
         update = prepare(
@@ -269,8 +266,7 @@ def _draw_part(
         if not np.isfinite(out).all():
             raise FloatingPointError("A draw is not finite: a new rating is too extreme.")
         with np.errstate(over="raise"):
-            np.multiply(out[:, :k], units[:k], out=factors[draw], casting="same_kind")
-            if given.has_bias:
-                np.multiply(out[:, k], units[k], out=bias[draw], casting="same_kind")
+            own_bias = bias[draw] if given.has_bias else None
+            rows_to_ratings(out, given.units, factors[draw], own_bias)
 
     over_blocks(one, tuple(task.draws), executor)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bayesmf.ids import lookup_ids
 from bayesmf.indexing import Side
 from bayesmf.ratings import Ratings
-from bayesmf.tables import lookup_ids
 from bayesmf.validation import Described, fail
 
 if TYPE_CHECKING:

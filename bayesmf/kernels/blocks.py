@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     from bayesmf.indexing import Side
-    from bayesmf.model import WorkingScale
     from bayesmf.ratings import Ratings
+    from bayesmf.scales import WorkingScale
 
 RATINGS_PER_BLOCK = 50_000
 """Enough work (half a millisecond and more) to make the cost of handing out a block invisible."""
@@ -141,7 +141,7 @@ class Data(NamedTuple):
         """Put ratings on the working scale, once for each side."""
         targets = np.empty(len(ratings), dtype)
         for part in chunks(len(ratings)):
-            targets[part] = (ratings.values[part] - scale.center) / scale.scale
+            targets[part] = scale.to_working(ratings.values[part])
         d = n_factors + has_bias
         by_user, by_item = ratings.by_user, ratings.by_item
         return cls(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from bayesmf.checks import check_titles
+from bayesmf.ids import as_array, lookup_ids
 from bayesmf.plots.style import grid, looks, prepare, styled
 from bayesmf.ratings import Ratings
-from bayesmf.tables import lookup_ids
 from bayesmf.validation import Described, check_integer, check_number, check_seed, fail
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def plot_fold_in(
     draws = check_integer(draws, "draws", function, minimum=1)
     check_seed(random_seed, function)
     named = check_titles(titles, "titles", function)
-    wanted = np.asarray(list(items), dtype=object if _texts(items) else None)
+    wanted = as_array(list(items))
     if not 1 <= len(wanted) <= MOST_ITEMS:
         fail("items", function, f"one to {MOST_ITEMS} items", Described(f"{len(wanted)}"))
     unknown = np.flatnonzero(lookup_ids(wanted, table.item_ids, "item", "items", function) < 0)
@@ -151,7 +151,3 @@ def plot_fold_in(
     ax.legend(loc="lower right", ncols=1 if max(map(len, labels)) > 24 else 2)
     grid(ax)
     return ax
-
-
-def _texts(items: Sequence[Any]) -> bool:
-    return any(isinstance(item, str) for item in items)

@@ -19,9 +19,10 @@ from bayesmf.pymc_engine.fused import RowDensity, SquaredError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bayesmf.model import BPMF, SidePrior, WorkingScale
+    from bayesmf.model import BPMF, SidePrior
     from bayesmf.pmf import PMF
     from bayesmf.ratings import Ratings
+    from bayesmf.scales import WorkingScale
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -158,7 +159,7 @@ def _weigh_errors(
     cells = [
         pm.Data("user_code", ratings.users),
         pm.Data("item_code", ratings.items),
-        pm.Data("target", (ratings.values - scale.center) / scale.scale),
+        pm.Data("target", scale.to_working(ratings.values)),
     ]
     error = SquaredError(n_factors).total(rows["user"], rows["item"], *cells)
     error = error / pm.Data("share", 1.0)

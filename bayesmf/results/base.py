@@ -11,9 +11,9 @@ import pandas as pd
 from bayesmf import ranking
 from bayesmf.checks import check_factors
 from bayesmf.eligible import check_eligible
+from bayesmf.ids import as_array, lookup_ids
 from bayesmf.results.saving import Saving
 from bayesmf.strategies import Strategy
-from bayesmf.tables import lookup_ids
 from bayesmf.validation import check_bool, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
@@ -144,10 +144,8 @@ class Result(Saving):
             return known.to_numpy(), np.arange(len(known))
         if np.ndim(ids) == 0:  # type: ignore[arg-type]
             ids = [ids]
-        listed = list(ids)  # type: ignore[call-overload]
-        mixed = any(isinstance(one, str) for one in listed)
-        values = np.array(listed, dtype=object if mixed else None)
-        if not listed:
+        values = as_array(list(ids))  # type: ignore[call-overload]
+        if not len(values):
             return known.to_numpy()[:0], np.empty(0, dtype=np.int64)
         return values, lookup_ids(values, known, side, argument, function)
 

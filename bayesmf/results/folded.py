@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
 from bayesmf import ranking
-from bayesmf.canonical import canonical_factors, canonical_row
 from bayesmf.checks import check_factors
 from bayesmf.diagnostics import fold_weights
-from bayesmf.draws.reading import KeptDraws
 from bayesmf.folding.drawing import fold
 from bayesmf.folding.planning import ARGUMENT, FUNCTION, Known, ids_of, plan
 from bayesmf.indexing import Side
@@ -34,10 +31,26 @@ from bayesmf.validation import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+    import xarray as xr
+
+    from bayesmf.folding.planning import Folding
 
 _NOTHING = Known(Side(np.zeros(1, dtype=np.int64), np.empty(0, np.int32)), np.empty(0))
 """What no rows had before."""
+
+
+def _refused(function: str) -> Callable[..., NoReturn]:
+    def refuse(self: FoldedPosterior, *_: object, **__: object) -> NoReturn:
+        del self
+        raise ValueError(
+            f"{function} is about a whole fit, and here are rows that were folded into one: ask "
+            "the posterior that they were folded into (the attribute parent)."
+        )
+
+    refuse.__name__, refuse.__doc__ = function, "Refused: ask the parent."
+    return refuse
 
 
 @dataclass(eq=False, repr=False)
@@ -47,6 +60,10 @@ class FoldedPosterior(Posterior):
     `ratings` are those of the folded rows, old and new, among all ids of the other side; `data` has
     the chosen draws. What is said of a whole fit (`diagnose`, `summary`, `loo`, `report` ...) is
     asked of the posterior that the rows were folded into.
+
+    `fold_in` folds in more. New ratings of these rows, and new rows of their side, go to the parent
+    with the ratings that these rows had when they were folded in: the result holds the rows of
+    `new_ratings`. New rows of the other side are drawn given these rows alone.
 
     Attributes
     ----------
@@ -106,30 +123,13 @@ class FoldedPosterior(Posterior):
             )
         return found
 
-    def fold_in(
-        self,
-        new_ratings: object,
-        *,
-        side: str | None = None,
-        draws: int | None = None,
-        random_seed: int | None = None,
-        memory_budget: str | int = "512MB",
-    ) -> FoldedPosterior:
-        """Fold in more: new ratings of these rows and of others, or new rows of the other side.
-
-        On the side of these rows everything goes to the parent, with the ratings that these rows
-        had when they were folded in: the result holds the rows of `new_ratings`. New rows of the
-        other side are drawn given these rows alone. The arguments are those of `Posterior.fold_in`.
-        """
-        planned = plan(new_ratings, self.ratings, side)
+    def _whose(self, planned: Folding) -> Posterior:
+        # The posterior into which ratings go that were meant for this one.
         if planned.side == self.side:
             if self.parent is None:
                 message = f"fold_in needs the parent, to which the {self.side}s are to be added."
                 raise ValueError(message)
-            return self.parent.fold_in(
-                planned.ratings, side=self.side, draws=draws, random_seed=random_seed,
-                memory_budget=memory_budget,
-            )  # fmt: skip
+            return self.parent
         old = ids_of(planned.ratings, planned.side).intersection(ids_of(self.ratings, planned.side))
         if len(old):
             must = (
@@ -137,10 +137,7 @@ class FoldedPosterior(Posterior):
                 "are folded into the first posterior"
             )
             fail(ARGUMENT, FUNCTION, must, Described(f"{planned.side} {old.tolist()[0]!r}"))
-        return fold_into(
-            self, new_ratings, side=planned.side, draws=draws, random_seed=random_seed,
-            memory_budget=memory_budget,
-        )  # fmt: skip
+        return self
 
     def similar_users(self, user: object, n: int = 10, *, prob: float = 0.9) -> pd.DataFrame:
         """Users whose factors point the same way, of all that were fitted; see `similar_items`."""
@@ -177,7 +174,7 @@ class FoldedPosterior(Posterior):
         while isinstance(fitted, FoldedPosterior) and fitted.parent is not None:
             fitted = fitted.parent  # one side was folded in after the other
         known = ids_of(fitted.ratings, side)
-        cosines = np.concatenate(list(_cosines(self, fitted, int(codes[0]))))
+        cosines = ranking.similarities_across(self.data, fitted.data, side, int(codes[0]))
         scores = cosines.mean(axis=0)
         itself = known.get_indexer(pd.Index(ids[:1]))[0]
         if itself >= 0:
@@ -217,43 +214,14 @@ class FoldedPosterior(Posterior):
             f"{self.ratings._repr_html_()}"
         )
 
-    def _refuse(self, function: str) -> NoReturn:
-        raise ValueError(
-            f"{function} is about a whole fit, and here are rows that were folded into one: ask "
-            "the posterior that they were folded into (the attribute parent)."
-        )
-
-    def diagnose(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("diagnose")
-
-    def summary(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("summary")
-
-    def align(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("align")
-
-    def check_predictive(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("check_predictive")
-
-    def loo(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("loo")
-
-    def add_log_likelihood(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("add_log_likelihood")
-
-    def update(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("update")
-
-    def report(self, *_: object, **__: object) -> NoReturn:
-        """Refused: ask the parent."""
-        self._refuse("report")
+    diagnose = _refused("diagnose")
+    summary = _refused("summary")
+    align = _refused("align")
+    check_predictive = _refused("check_predictive")
+    loo = _refused("loo")
+    add_log_likelihood = _refused("add_log_likelihood")
+    update = _refused("update")
+    report = _refused("report")
 
 
 def fold_into(
@@ -274,6 +242,13 @@ def fold_into(
     seed = fresh_seed(check_seed(random_seed, function))
     budget = check_bytes(memory_budget, "memory_budget", function)
     planned = plan(new_ratings, posterior.ratings, side)
+    if isinstance(posterior, FoldedPosterior):
+        whose = posterior._whose(planned)  # noqa: SLF001 - itself
+        if whose is not posterior:
+            return fold_into(
+                whose, planned.ratings, side=planned.side, draws=draws, random_seed=seed,
+                memory_budget=budget,
+            )  # fmt: skip
     d = posterior.model.n_coordinates
     per_draw = 4 * d * len(ids_of(planned.ratings, planned.side))
     if budget < per_draw:
@@ -295,30 +270,3 @@ def fold_into(
         tree, planned.ratings, posterior.model, posterior.cores, time.perf_counter() - started,
         parent=posterior, side=planned.side, bounds=bounds, before=planned.before,
     )  # fmt: skip
-
-
-def _cosines(folded: FoldedPosterior, fitted: Posterior, code: int) -> Iterator[np.ndarray]:
-    # Of a folded row with all that were fitted, (n_draws, n_rows) a block of draws.
-    own = folded.data["factors"].to_dataset()
-    n_chains, kept = own.sizes["chain"], own.sizes["draw"]
-    some = np.linspace(0, kept - 1, max(1, min(kept, ranking.MAX_DRAWS // n_chains)))
-    own = own.isel(draw=some.round().astype(int))
-    theirs = fitted.data["factors"].to_dataset().sel(chain=own["chain"], draw=own["draw"])
-    rows = own[f"{folded.side}_factors"].isel({folded.side: code}).to_numpy()
-    rows = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
-    constant = fitted.data["constant_data"].to_dataset()
-    reader = KeptDraws(xr.DataTree.from_dict({"factors": theirs, "constant_data": constant}))
-    everyone = np.arange(fitted.ratings.n_users), np.arange(fitted.ratings.n_items)
-    for block in reader.blocks(*everyone):
-        factors = block.user_factors, block.item_factors
-        own_raw, other_raw = factors if folded.side == "user" else factors[::-1]
-        cosines = []
-        for row, mine, others in zip(rows[block.draws], own_raw, other_raw, strict=True):
-            both = (mine, others) if folded.side == "user" else (others, mine)
-            both = canonical_factors(*both)
-            canonical, other = both if folded.side == "user" else both[::-1]
-            turned = canonical_row(row, mine, others, other)
-            lengths = np.linalg.norm(canonical, axis=1) * np.linalg.norm(turned)
-            # A row at the centre has no direction: its cosines are zero.
-            cosines.append(canonical @ turned / np.where(lengths > 0, lengths, 1.0))
-        yield np.array(cosines)
