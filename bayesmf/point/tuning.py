@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-
 from bayesmf.point.als import (
     USUAL,
     Penalty,
@@ -17,11 +15,13 @@ from bayesmf.point.als import (
     solve,
     split_rows,
 )
-from bayesmf.seeds import generator
+from bayesmf.point.held_out import hold_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
+
+    import numpy as np
 
     from bayesmf.ratings import Ratings
 
@@ -96,25 +96,18 @@ def tune(
     The bias penalty is chosen on the bias-only model, which costs little, and the factors' given
     it; each by walking a geometric ladder as long as the error falls, then half a step around.
     """
-    order = generator(settings.seed, "validation").permutation(len(ratings))
-    n_validation = round(settings.validation_size * len(ratings))
-    n_validation = min(max(n_validation, 1), len(ratings) - 1)
-    train = ratings.take(order[n_validation:])
-    held = np.sort(order[:n_validation])
-    held_users = train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]])
-    held_items = train.item_ids.get_indexer(ratings.item_ids[ratings.items[held]])
-    truth = ratings.values[held]
+    held = hold_out(ratings, settings.validation_size, settings.seed)
     tried: list[tuple[int, float, float, float]] = []
 
     def error(reg: float, reg_bias: float, n_factors: int) -> float:
         penalty = Penalty(reg, reg_bias, settings.weighted, reg_item)
         try:
-            found = means(train, n_factors, penalty, held_users, held_items)
+            found = means(held.train, n_factors, penalty, held.users, held.items)
         except SingularRowError:
             if settings.dtype == "float32" and (reg > 0 or not n_factors):
                 raise  # by rounding: another penalty must not hide it
             return math.inf
-        rmse = float(np.sqrt(np.mean((found - truth) ** 2)))
+        rmse = held.rmse(found)
         tried.append((n_factors, reg, reg_bias, rmse))
         tick(rmse)
         return rmse
@@ -122,11 +115,11 @@ def tune(
     prefix = "weighted_" if settings.weighted else ""
     chosen_bias = 0.0 if reg_bias is None else reg_bias
     if reg_bias is None and settings.biases:
-        chosen_bias = _descend(lambda x: error(0.0, x, 0), START[f"{prefix}reg_bias"])
+        chosen_bias = descend(lambda x: error(0.0, x, 0), START[f"{prefix}reg_bias"])
     chosen = 0.0 if reg is None else reg
     if reg is None and settings.n_factors:
         start = START[f"{prefix}reg"] * ratings.sd
-        chosen = _descend(lambda x: error(x, chosen_bias, settings.n_factors), start)
+        chosen = descend(lambda x: error(x, chosen_bias, settings.n_factors), start)
     penalty = Penalty(chosen, chosen_bias, settings.weighted, reg_item)
     known = {(rank, a, b): rmse for rank, a, b, rmse in tried}
     key = (settings.n_factors, chosen, chosen_bias)
@@ -162,7 +155,7 @@ def fit(
     )
 
 
-def _descend(error: Callable[[float], float], start: float) -> float:
+def descend(error: Callable[[float], float], start: float) -> float:
     """Minimise over start * 2^k by walking downhill, then try half a step to either side."""
     errors = {0.0: error(start)}
 
