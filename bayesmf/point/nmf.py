@@ -4,7 +4,7 @@ The loss is
 
     sum_ij (r_ij - u_i . v_j)^2 + reg (sum |u_i|^2 + sum |v_j|^2),   u_i >= 0, v_j >= 0
 
-over observed cells. Given one side, each row of the other has a problem of its own
+over observed cells; with a weighted penalty each row's counts as often as the row has ratings. Given one side, each row of the other has a problem of its own
 (`kernels/nonnegative.py`); rows go over threads in blocks.
 """
 
@@ -18,7 +18,7 @@ from bayesmf.kernels.blocks import Data, SideData, over_blocks, summed
 from bayesmf.kernels.nonnegative import update_by_coordinate, update_by_ratio
 from bayesmf.kernels.residuals import squared_errors
 from bayesmf.model import WorkingScale
-from bayesmf.point.als import Solution
+from bayesmf.point.als import Penalty, Solution
 from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def factorize(
     ratings: Ratings,
     *,
     solver: str,
-    reg: float,
+    penalty: Penalty,
     max_iter: int,
     tol: float,
     start: tuple[np.ndarray, np.ndarray],
@@ -56,12 +56,12 @@ def factorize(
     """
     user_rows, item_rows = (np.array(rows, dtype=np.float64) for rows in start)
     data = Data.build(ratings, WorkingScale(0.0, 1.0), user_rows.shape[1], has_bias=False)
-    losses = [_loss(data, user_rows, item_rows, reg, executor)]
+    losses = [_loss(data, user_rows, item_rows, penalty, executor)]
     converged = False
     for _ in range(max_iter):
-        _update(data.users, user_rows, item_rows, solver, reg, executor)
-        _update(data.items, item_rows, user_rows, solver, reg, executor)
-        losses.append(_loss(data, user_rows, item_rows, reg, executor))
+        _update(data.users, user_rows, item_rows, solver, penalty, executor)
+        _update(data.items, item_rows, user_rows, solver, penalty, executor)
+        losses.append(_loss(data, user_rows, item_rows, penalty, executor))
         if losses[-2] - losses[-1] <= tol * losses[-1]:
             converged = True
             break
@@ -73,7 +73,7 @@ def _update(
     rows: np.ndarray,
     partner_rows: np.ndarray,
     solver: str,
-    reg: float,
+    penalty: Penalty,
     executor: Executor | None,
 ) -> None:
     update, side = UPDATES[solver], data.side
@@ -81,7 +81,7 @@ def _update(
     def one(_: int, block: range) -> None:
         update(
             block.start, block.stop, side.indptr, side.partners, data.targets, rows, partner_rows,
-            reg,
+            penalty.reg, penalty.weighted,
         )  # fmt: skip
 
     over_blocks(one, data.blocks, executor)
@@ -91,9 +91,14 @@ def _loss(
     data: Data,
     user_rows: np.ndarray,
     item_rows: np.ndarray,
-    reg: float,
+    penalty: Penalty,
     executor: Executor | None,
 ) -> float:
     errors = squared_errors(data.users, user_rows, item_rows, has_bias=False)
     total = summed(errors, data.users.blocks, executor)
-    return total + reg * float((user_rows**2).sum() + (item_rows**2).sum())
+    for rows, one_side in ((user_rows, data.users), (item_rows, data.items)):
+        of_row = penalty.reg * np.einsum("nk,nk->n", rows, rows)
+        if penalty.weighted:
+            of_row *= np.diff(one_side.side.indptr)
+        total += float(of_row.sum())
+    return total
