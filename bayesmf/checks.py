@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bayesmf.ratings import Ratings
-from bayesmf.validation import LARGEST, Described, check_integer, fail
+from bayesmf.seeds import fresh_seed
+from bayesmf.validation import (
+    LARGEST,
+    Described,
+    check_bool,
+    check_integer,
+    check_number,
+    check_seed,
+    fail,
+)
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Pairs
@@ -25,6 +34,17 @@ def check_data(ratings: object, test: object, function: str) -> tuple[Ratings, P
     if test is None:
         return data, None
     return data, data.pairs(test, "test", function, with_rating=True)
+
+
+def check_fit(
+    ratings: object, validation_size: object, random_seed: object, progressbar: object,
+    function: str,
+) -> tuple[Ratings, float, int]:  # fmt: skip
+    """Return what every fit of a point estimate needs: ratings, the share held out, and a seed."""
+    share = check_number(validation_size, "validation_size", function, above=0, below=1)
+    seed = fresh_seed(check_seed(random_seed, function))
+    check_bool(progressbar, "progressbar", function)
+    return check_data(ratings, None, function)[0], share, seed
 
 
 def check_fittable(ratings: Ratings, function: str) -> None:

@@ -14,6 +14,7 @@ from bayesmf.results.starts import starting_rows
 from bayesmf.seeds import fresh_seed
 from bayesmf.validation import (
     Described,
+    check_auto,
     check_bool,
     check_choice,
     check_integer,
@@ -201,7 +202,7 @@ def _fit(
     if rank == 0 and not biases:
         fail("n_factors", function, "positive when biases=False: nothing would be left", 0)
     given_reg, reg_item = _check_reg(reg, function)
-    given_bias = _check_penalty(reg_bias, "reg_bias", function)
+    given_bias = check_auto(reg_bias, "reg_bias", function)
     check_bool(weighted, "weighted", function)
     check_bool(center, "center", function)
     way = Way(
@@ -245,16 +246,8 @@ def _refuse_far(ratings: Ratings, center: bool, function: str) -> None:
 def _check_reg(value: object, function: str) -> tuple[float | None, float | None]:
     """Penalty of users' factors, None to be chosen, and of items' if it is another."""
     if not isinstance(value, tuple | list):
-        return _check_penalty(value, "reg", function), None
+        return check_auto(value, "reg", function), None
     if len(value) != 2:
         fail("reg", function, "'auto', a number, or two of them for users and items", value)
     user, item = (check_number(one, "reg", function, at_least=0) for one in value)
     return user, item
-
-
-def _check_penalty(value: object, argument: str, function: str) -> float | None:
-    if not isinstance(value, str):
-        return check_number(value, argument, function, at_least=0)
-    if value != "auto":
-        fail(argument, function, "'auto' or a non-negative number", value)
-    return None

@@ -14,6 +14,7 @@ import scipy.sparse
 from scipy.sparse.linalg import LinearOperator, svds
 
 from bayesmf.indexing import chunks
+from bayesmf.point.als import cell_means
 from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ class LowRank(NamedTuple):
 
     left: np.ndarray
     right: np.ndarray
+
+    @property
+    def mean_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean rows of either side (R,): those of a user and of an item who were never seen."""
+        return self.left.mean(axis=0), self.right.mean(axis=0)
 
     @classmethod
     def of_effects(cls, level: float, user: np.ndarray, item: np.ndarray) -> LowRank:
@@ -58,17 +64,26 @@ class Decomposition(NamedTuple):
         Sum of squares of the filled table around its centre: that of all its singular values.
     loss : float
         Sum of squared errors on the observed cells.
+    center : float
     """
 
     approximation: LowRank
     values: np.ndarray
     total: float
     loss: float
+    center: float
 
     @property
     def explained(self) -> np.ndarray:
         """Share of each component of the filled table's sum of squares (K,)."""
         return self.values**2 / self.total
+
+    def means(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Expected ratings of cells by code; -1 for rows that were never seen."""
+        left, right = self.approximation
+        return cell_means(
+            left, right, None, None, self.center, users, items, self.approximation.mean_rows
+        )
 
 
 def decompositions(
@@ -97,7 +112,7 @@ def decompositions(
         # |S + A B'|^2 is that of A B', and on observed cells that of the rating in place of it.
         total = float(np.sum((term.left.T @ term.left) * (term.right.T @ term.right)))
         total += float(away @ (2 * targets - away))
-        yield Decomposition(approximation, values[::-1], total, float(errors @ errors))
+        yield Decomposition(approximation, values[::-1], total, float(errors @ errors), center)
         term = approximation
 
 

@@ -155,6 +155,11 @@ def fit(
     )
 
 
+def biases_of(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
+    """User and item biases of a solution without factors."""
+    return solution.user_rows[:, 0].astype(float), solution.item_rows[:, 0].astype(float)
+
+
 def descend(error: Callable[[float], float], start: float) -> float:
     """Minimise over start * 2^k by walking downhill, then try half a step to either side."""
     errors = {0.0: error(start)}
