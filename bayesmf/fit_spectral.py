@@ -74,8 +74,9 @@ def fit_svd(
     -------
     FactorEstimate
         An unknown user or item has the mean factors of its side. `loss` is the squared error on
-        observed cells after each fill. `settings["explained_variance"]` is the share of each
-        component of the sum of squares of the filled table, around the centre.
+        observed cells of the fill itself, and of the approximation after each fill.
+        `settings["explained_variance"]` is the share of each component of the sum of squares of the
+        filled table around the centre.
 
     Raises
     ------
@@ -141,7 +142,8 @@ def fit_svd(
             if rmse >= sigma:
                 break
             fills, sigma = fills + 1, rmse
-        losses = []
+        start = _fill(data, fill, settings, chosen).at(data.users, data.items)
+        losses = [float(np.sum((data.values - start) ** 2))]
         for last in islice(filled(data), fills):
             losses.append(last.loss)
         search.finish()
@@ -156,7 +158,7 @@ def fit_svd(
         sigma=max(sigma, 1e-9 * data.sd),
         loss=np.array(losses),
         steps=Steps("SVD", "fill"),
-        details=f"filled with {fill} {fills} times" if fills > 1 else f"filled with {fill}",
+        details=f"filled with {fill}",
         settings={
             "fill": fill, "max_iter": most, "center": center, "validation_size": share,
             "random_seed": seed, "explained_variance": last.explained.tolist(),
