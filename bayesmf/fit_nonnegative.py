@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from bayesmf.point.als import Penalty
+    from bayesmf.point.als import Penalty, Solution
     from bayesmf.point.tuning import Fitted
     from bayesmf.ratings import Ratings
 
@@ -136,7 +136,7 @@ def fit_nmf(
         means = _nmf_means(settings, solver, executor)
         tuned = tune(data, settings, means, reg=given, reg_bias=0.0, tick=search.tick)
         solution = _nmf(data, settings, tuned.penalty, solver, executor)
-        search.finish()
+        search.finish(tuned.validation_rmse)
     if not solution.converged:
         message = f"NMF reached max_iter={sweeps} before the loss settled to tol={settled:g}."
         warnings.warn(message, stacklevel=2)
@@ -152,17 +152,23 @@ def fit_nmf(
         steps=Steps("NMF", "sweep"),
         details=f"{solver} updates",
         settings={
-            "solver": solver, "weighted": weighted, "max_iter": sweeps, "tol": settled,
-            "validation_size": share, "random_seed": seed,
-        },  # fmt: skip
-        tried=pd.DataFrame([(one, rmse) for _, one, _, rmse in tuned.tried], columns=["reg", "rmse"]),
+            "solver": solver,
+            "weighted": weighted,
+            "max_iter": sweeps,
+            "tol": settled,
+            "validation_size": share,
+            "random_seed": seed,
+        },
+        tried=pd.DataFrame(
+            [(one, rmse) for _, one, _, rmse in tuned.tried], columns=["reg", "rmse"]
+        ),
         fit_seconds=time.perf_counter() - started,
     )
 
 
 def _nmf(
     ratings: Ratings, settings: Settings, penalty: Penalty, solver: str, executor: Executor | None
-) -> nmf.Solution:
+) -> Solution:
     return nmf.factorize(
         ratings, solver=solver, penalty=penalty, max_iter=settings.max_iter, tol=settings.tol,
         start=nmf.random_rows(ratings, settings.n_factors, settings.seed), executor=executor,
@@ -174,8 +180,8 @@ def _nmf_means(settings: Settings, solver: str, executor: Executor | None) -> Fi
         train: Ratings, n_factors: int, penalty: Penalty, users: np.ndarray, items: np.ndarray
     ) -> np.ndarray:
         del n_factors  # one model is all that is tried
-        rows = _nmf(train, settings, penalty, solver, executor)[:2]
-        unknown = rows[0].mean(axis=0), rows[1].mean(axis=0)
-        return cell_means(*rows, None, None, 0.0, users, items, unknown)
+        left, right, *_ = _nmf(train, settings, penalty, solver, executor)
+        unknown = left.mean(axis=0), right.mean(axis=0)
+        return cell_means(left, right, None, None, 0.0, users, items, unknown)
 
     return means

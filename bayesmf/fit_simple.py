@@ -99,9 +99,10 @@ def fit_mean(
             return rmse
 
         amount = descend(error, START["mean"]) if given is None else given
-        sigma = dict(tried).get(amount) or error(amount)
+        known = dict(tried)
+        sigma = known[amount] if amount in known else error(amount)
         parts = _parts(data, by, amount)
-        search.finish()
+        search.finish(sigma)
     errors = data.values - cell_means(*parts, data.mean, data.users, data.items)
     shrunk = f", shrinkage={amount:.3g}" if amount else ""
     return FactorEstimate(
@@ -117,8 +118,11 @@ def fit_mean(
         steps=Steps("Mean", "step"),
         details=f"mean of each {by}{shrunk}" if by else "mean of all",
         settings={
-            "by": by, "shrinkage": amount, "validation_size": share, "random_seed": seed,
-        },  # fmt: skip
+            "by": by,
+            "shrinkage": amount,
+            "validation_size": share,
+            "random_seed": seed,
+        },
         tried=pd.DataFrame(tried, columns=["shrinkage", "rmse"]),
         fit_seconds=time.perf_counter() - started,
     )
@@ -191,7 +195,7 @@ def fit_neighbors(
     A similarity is the correlation of the residuals e_ij = r_ij - center - b_i - c_j of two rows
     over the n common ratings, times (n - 1) / (n - 1 + shrinkage). A cell is expected to be its
     biases plus the mean of the neighbours' residuals, weighted by similarities; only positive ones
-    count. The rating of the cell itself, if there is one, is not used.
+    count, and a row is no neighbour of its own.
 
     Examples
     --------
@@ -263,6 +267,6 @@ def fit_neighbors(
         )
         estimate.cores = cores
         estimate.prepare()
-        search.finish()
+        search.finish(sigma)
     estimate.fit_seconds = time.perf_counter() - started
     return estimate

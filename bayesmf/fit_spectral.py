@@ -146,7 +146,7 @@ def fit_svd(
         losses = [float(np.sum((data.values - start) ** 2))]
         for last in islice(filled(data), fills):
             losses.append(last.loss)
-        search.finish()
+        search.finish(sigma)
     return FactorEstimate(
         ratings=data,
         user_factors=last.approximation.left,
@@ -160,9 +160,13 @@ def fit_svd(
         steps=Steps("SVD", "fill"),
         details=f"filled with {fill}",
         settings={
-            "fill": fill, "max_iter": most, "center": center, "validation_size": share,
-            "random_seed": seed, "explained_variance": last.explained.tolist(),
-        },  # fmt: skip
+            "fill": fill,
+            "max_iter": most,
+            "center": center,
+            "validation_size": share,
+            "random_seed": seed,
+            "explained_variance": last.explained.tolist(),
+        },
         tried=pd.DataFrame(tried, columns=["fills", "reg_bias", "rmse"]),
         fit_seconds=time.perf_counter() - started,
     )

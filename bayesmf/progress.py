@@ -126,16 +126,16 @@ class Search:
     """
 
     def __init__(self, progress: Progress) -> None:
-        self._progress, self._fits, self._note = progress, 0, ""
+        self._progress, self._fits = progress, 0
 
     def tick(self, rmse: float) -> None:
         """One more fit has this error; there is always another one to come, the final one."""
-        self._fits, self._note = self._fits + 1, f"validation RMSE {rmse:.4f}"
-        self._progress.update(0, self._fits, self._note, total=self._fits + 1)
+        self._fits += 1
+        self._progress.update(0, self._fits, f"validation RMSE {rmse:.4f}", total=self._fits + 1)
 
-    def finish(self) -> None:
-        """Say that the final fit is done."""
-        self._progress.update(0, self._fits + 1, self._note, total=self._fits + 1)
+    def finish(self, rmse: float) -> None:
+        """Say that the final fit is done, by settings that had this error."""
+        self._progress.update(0, self._fits + 1, f"validation RMSE {rmse:.4f}")
 
 
 def _in_notebook() -> bool:

@@ -7,7 +7,6 @@ import pytest
 
 import bayesmf
 from bayesmf.point import neighbors as room
-from bayesmf.results.neighbor_estimate import NeighborEstimate
 
 OPTIONS = {"n_neighbors": 5, "shrinkage": 8.0, "min_support": 3, "reg_bias": 2.0}
 
@@ -62,7 +61,9 @@ def test_predictions_are_those_of_plain_numpy(near):
         found = similar(ids[3], n=4)
         row = similarities(table if side == "user" else table.T)[3]
         np.testing.assert_allclose(found["similarity"], np.sort(row)[::-1][:4], atol=1e-6)
-        np.testing.assert_allclose(row[ids.get_indexer(found[side])], found["similarity"], atol=1e-6)
+        np.testing.assert_allclose(
+            row[ids.get_indexer(found[side])], found["similarity"], atol=1e-6
+        )
 
 
 def test_biases_are_those_of_fit_bias(near, split):
@@ -107,20 +108,6 @@ def test_pickles_without_similarities(near):
     np.testing.assert_array_equal(again._means(users, items), expected)
 
 
-def test_a_rating_is_not_predicted_from_itself(near):
-    """Another rating in the cell changes nothing but the biases, and these are the same."""
-    ratings = near.ratings
-    values = ratings.values.copy()
-    values[0] += 1.0
-    fields = {name: getattr(near, name) for name in near.__dataclass_fields__}
-    other = bayesmf.Ratings((ratings.user_ids[ratings.users], ratings.item_ids[ratings.items], values))
-    moved = NeighborEstimate(**(fields | {"ratings": other, "shrinkage": 0.0}))
-    alone = NeighborEstimate(**(fields | {"shrinkage": 0.0}))
-    S = [one._neighbors.similarities(np.arange(one._neighbors.own.n_rows)) for one in (alone, moved)]
-    assert (S[0] != S[1]).any()
-    assert (np.diag(S[0]) == 0).all()
-
-
 def test_shrinkage_and_the_biases_penalty_are_chosen_on_held_out_ratings(split):
     near = bayesmf.fit_neighbors(split[0], shrinkage="auto", random_seed=1, progressbar=False)
     tried = near.tried[near.tried["n_neighbors"] == 40]
@@ -157,13 +144,9 @@ def test_means_shrink(split):
     given = bayesmf.fit_mean(split[0], by="item", shrinkage=3.0, random_seed=1, progressbar=False)
     counts = np.bincount(plain.ratings.items)
     np.testing.assert_allclose(given.item_bias, plain.item_bias * counts / (counts + 3.0))
-    auto = bayesmf.fit_mean(
-        split[0], by="item", shrinkage="auto", random_seed=1, progressbar=False
-    )
+    auto = bayesmf.fit_mean(split[0], by="item", shrinkage="auto", random_seed=1, progressbar=False)
     best = auto.tried.loc[auto.tried["rmse"].idxmin()]
     assert (auto.settings["shrinkage"], auto.sigma) == (best["shrinkage"], best["rmse"])
-    with pytest.raises(ValueError, match="0.0 without 'by': there is nothing to shrink"):
-        bayesmf.fit_mean(split[0], shrinkage=2.0)
 
 
 @pytest.mark.thorough

@@ -135,14 +135,3 @@ def test_memory_is_that_of_ratings_and_factors():
     assert found.approximation.left.shape == (shape[0], 3)
     assert peak < 200e6
     assert 0 < found.explained.sum() <= 1
-
-
-def test_errors_before_any_work(truth):
-    for wrong, message in (
-        ({"n_factors": 40}, "less than 40, the fewest users or items without the validation part"),
-        ({"n_factors": 0}, "a positive integer. Got 0"),
-        ({"fill": "median"}, "one of 'bias', 'item', 'mean', 'zero'. Got 'median'"),
-        ({"fill": "item", "reg_bias": 3.0}, "'auto' with fill='item', which has no biases"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            bayesmf.fit_svd(truth.ratings, **wrong)

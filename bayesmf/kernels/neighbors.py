@@ -42,9 +42,7 @@ def similarity_rows(
 
 
 @compiled
-def weighted_residuals(
-    rows, others, similarities, indptr, partners, residuals, n_neighbors, out
-):
+def weighted_residuals(rows, others, similarities, indptr, partners, residuals, n_neighbors, out):
     """Write for each cell the weighted mean of residuals over the most similar rated rows.
 
     `rows` (n_cells,) are positions in `similarities` (n_here, n_rows), `others` the codes of the

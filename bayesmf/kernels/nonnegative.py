@@ -58,8 +58,8 @@ def update_by_coordinate(start, stop, indptr, partners, targets, rows, partner_r
 def update_by_ratio(start, stop, indptr, partners, targets, rows, partner_rows, reg, weighted):
     """Multiply each coordinate by a ratio (Lee & Seung 2001, eq. 4), over observed cells.
 
-    u_a becomes u_a sum_j r_j v_ja / (sum_j (u . v_j) v_ja + penalty u_a), all coordinates at once; with
-    weights of zero and one that is the WNMF of Zhang, Wang, Ford & Makedon (2006).
+    u_a becomes u_a sum_j r_j v_ja / (sum_j (u . v_j) v_ja + penalty u_a), all coordinates at once.
+    With weights of zero and one that is the WNMF of Zhang, Wang, Ford & Makedon (2006).
     """
     k = rows.shape[1]
     above, below = np.empty(k), np.empty(k)

@@ -4,8 +4,9 @@ The loss is
 
     sum_ij (r_ij - u_i . v_j)^2 + reg (sum |u_i|^2 + sum |v_j|^2),   u_i >= 0, v_j >= 0
 
-over observed cells; with a weighted penalty each row's counts as often as the row has ratings. Given one side, each row of the other has a problem of its own
-(`kernels/nonnegative.py`); rows go over threads in blocks.
+over observed cells; with a weighted penalty each row's counts as often as the row has ratings.
+Given one side, each row of the other has a problem of its own (`kernels/nonnegative.py`); rows go
+over threads in blocks.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ def random_rows(ratings: Ratings, n_factors: int, seed: int) -> tuple[np.ndarray
     """Rows whose products are near the mean rating: the start."""
     rng = generator(seed, "nmf")
     size = np.sqrt(ratings.mean / n_factors)
-    return tuple(
+    left, right = (
         size * np.abs(rng.standard_normal((n, n_factors)))
         for n in (ratings.n_users, ratings.n_items)
-    )  # type: ignore[return-value]
+    )
+    return left, right
 
 
 def factorize(

@@ -38,9 +38,7 @@ class LowRank(NamedTuple):
     def of_effects(cls, level: float, user: np.ndarray, item: np.ndarray) -> LowRank:
         """Make the matrix level + user_i + item_j."""
         ones = np.ones_like
-        return cls(
-            np.column_stack([level + user, ones(user)]), np.column_stack([ones(item), item])
-        )
+        return cls(np.column_stack([level + user, ones(user)]), np.column_stack([ones(item), item]))
 
     def at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Entries of some cells (n_cells,)."""

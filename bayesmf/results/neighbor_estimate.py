@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -165,13 +165,17 @@ class NeighborEstimate(PointEstimate):
         )
 
     def _held(self) -> Held:
-        arrays = {"user_bias": (("user",), self.user_bias), "item_bias": (("item",), self.item_bias)}
+        arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+            "user_bias": (("user",), self.user_bias),
+            "item_bias": (("item",), self.item_bias),
+        }
         return Held(arrays, {name: getattr(self, name) for name in ("by", *_NUMBERS, *_COUNTS)})
 
     @classmethod
     def _made(
         cls, arrays: dict[str, np.ndarray], attributes: dict[str, Any], common: dict[str, Any]
     ) -> Self:
-        numbers: dict[str, Any] = {name: float(attributes[name]) for name in _NUMBERS}
-        numbers |= {name: int(attributes[name]) for name in _COUNTS}
-        return cls(**common, **arrays, **numbers, by=str(attributes["by"]))
+        own: dict[str, Any] = dict(arrays)
+        own |= {name: float(attributes[name]) for name in _NUMBERS}
+        own |= {name: int(attributes[name]) for name in _COUNTS}
+        return cls(**common, **own, by=str(attributes["by"]))
