@@ -1,6 +1,7 @@
 """Means, and nearest neighbours around biases: against plain NumPy, in any blocks."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -97,6 +98,23 @@ def test_similarities_of_some_rows_are_those_of_all(near):
     everything = compared.similarities(np.arange(compared.own.n_rows))
     np.testing.assert_array_equal(everything, everything.T)
     np.testing.assert_array_equal(compared.similarities(np.array([7, 2])), everything[[7, 2]])
+
+
+def test_memory_is_that_of_ratings_and_a_block():
+    """Similarities of all items to all would take 10 GB."""
+    rng = np.random.default_rng(0)
+    n, shape = 300_000, (200_000, 50_000)
+    users = np.concatenate([np.arange(shape[0]), rng.integers(shape[0], size=n - shape[0])])
+    items = np.concatenate([np.arange(shape[1]), rng.integers(shape[1], size=n - shape[1])])
+    ratings = bayesmf.Ratings((users, items, rng.normal(size=n)), duplicates="last")
+    compared = room.Neighbors.build(ratings, np.zeros(len(ratings)), "item", 10.0, 2)
+    assert not compared.keeps
+    tracemalloc.start()
+    found = compared.deviations(ratings.items[:2000], ratings.users[:2000], 40)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.isfinite(found).all()
+    assert peak < 2 * room.BLOCK_BYTES
 
 
 def test_pickles_without_similarities(near):
