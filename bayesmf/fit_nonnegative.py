@@ -84,8 +84,9 @@ def fit_nmf(
     Returns
     -------
     FactorEstimate
-        Factors are non-negative, and there is neither a centre nor a bias. An unknown user or item
-        has the mean factors of its side.
+        Factors are non-negative, and there is neither a centre nor a bias. The parts are the
+        columns of `item_factors` as they stand; `top_items` turns factors to other axes. An unknown
+        user or item has the mean factors of its side.
 
     Raises
     ------

@@ -19,26 +19,30 @@ def similarity_rows(
     not similar to itself, and zero stands for too little that is common.
     """
     n = own_indptr.size - 1
-    sums, counts = np.empty((n, 3)), np.empty(n, np.int64)
+    sums, counts = np.zeros((n, 3)), np.zeros(n, np.int64)
+    met = np.empty(n, np.int64)
+    out[:] = 0.0
     for at in range(wanted.size):
-        row = wanted[at]
-        sums[:] = 0.0
-        counts[:] = 0
+        row, n_met = wanted[at], 0
         for t in range(own_indptr[row], own_indptr[row + 1]):
             own, other = own_residuals[t], own_partners[t]
             for s in range(indptr[other], indptr[other + 1]):
                 j = partners[s]
+                if counts[j] == 0:
+                    met[n_met] = j
+                    n_met += 1
                 counts[j] += 1
                 sums[j, 0] += own * residuals[s]
                 sums[j, 1] += own * own
                 sums[j, 2] += residuals[s] * residuals[s]
-        for j in range(n):
+        for a in range(n_met):
+            j = met[a]
             scale = np.sqrt(sums[j, 1] * sums[j, 2])
-            if j == row or counts[j] < min_support or scale <= 0.0:
-                out[at, j] = 0.0
-            else:
+            if j != row and counts[j] >= min_support and scale > 0.0:
                 common = counts[j] - 1.0
                 out[at, j] = common / (common + shrinkage) * sums[j, 0] / scale
+            # Few rows have something in common where there are many: those alone are cleared.
+            sums[j, :], counts[j] = 0.0, 0
 
 
 @compiled
