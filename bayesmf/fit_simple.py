@@ -260,7 +260,7 @@ def fit_neighbors(
             reg_bias=penalty.reg_bias,
             sigma=max(sigma, 1e-9 * data.sd),
             loss=solution.loss,
-            steps=Steps("ALS of the biases", "sweep", 2),
+            steps=Steps("Bias", "sweep", 2),
             settings={"validation_size": share, "random_seed": seed},
             tried=pd.DataFrame(tried, columns=["n_neighbors", "shrinkage", "reg_bias", "rmse"]),
             fit_seconds=0.0,

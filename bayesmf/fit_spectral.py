@@ -129,10 +129,9 @@ def fit_svd(
             tried += [(0, one, rmse) for _, _, one, rmse in tuned.tried]
 
         def filled(some: Ratings) -> Iterator[Decomposition]:
-            return decompositions(
-                some, _fill(some, fill, settings, chosen), n_factors=rank,
-                center=some.mean if center else 0.0, seed=seed,
-            )  # fmt: skip
+            around = some.mean if center else 0.0
+            begun = _fill(some, fill, around, settings, chosen)
+            return decompositions(some, begun, n_factors=rank, center=around, seed=seed)
 
         fills, sigma = 0, math.inf
         for one in islice(filled(held.train), most):
@@ -142,8 +141,8 @@ def fit_svd(
             if rmse >= sigma:
                 break
             fills, sigma = fills + 1, rmse
-        start = _fill(data, fill, settings, chosen).at(data.users, data.items)
-        losses = [float(np.sum((data.values - start) ** 2))]
+        start = _fill(data, fill, data.mean, settings, chosen).at(data.users, data.items)
+        losses = [float(np.sum((data.values - data.mean - start) ** 2))]
         for last in islice(filled(data), fills):
             losses.append(last.loss)
         search.finish(sigma)
@@ -172,13 +171,16 @@ def fit_svd(
     )
 
 
-def _fill(ratings: Ratings, fill: str, settings: Settings, reg_bias: float) -> LowRank:
-    user, item, level = np.zeros(ratings.n_users), np.zeros(ratings.n_items), 0.0
+def _fill(
+    ratings: Ratings, fill: str, center: float, settings: Settings, reg_bias: float
+) -> LowRank:
+    # Without the centre from the first: far from zero, sums of squares would lose what differs.
+    user, item = np.zeros(ratings.n_users), np.zeros(ratings.n_items)
+    level = (0.0 if fill == "zero" else ratings.mean) - center
     if fill == "bias":
         penalty = Penalty(0.0, reg_bias, settings.weighted)
         user, item = biases_of(fit(ratings, settings, penalty, None))
     if fill == "item":
-        item = np.bincount(ratings.items, ratings.values) / np.bincount(ratings.items)
-    if fill in ("bias", "mean"):
-        level = ratings.mean
+        sums = np.bincount(ratings.items, ratings.values - ratings.mean)
+        item = sums / np.bincount(ratings.items)
     return LowRank.of_effects(level, user, item)

@@ -127,7 +127,7 @@ def test_memory_is_that_of_ratings_and_factors():
     items = np.concatenate([np.arange(shape[1]), rng.integers(shape[1], size=n - shape[1])])
     values = rng.integers(1, 6, n).astype(float)
     ratings = bayesmf.Ratings((users, items, values), duplicates="last")
-    fill = LowRank.of_effects(3.0, rng.normal(size=shape[0]), rng.normal(size=shape[1]))
+    fill = LowRank.of_effects(0.0, rng.normal(size=shape[0]), rng.normal(size=shape[1]))
     tracemalloc.start()
     (found,) = islice(decompositions(ratings, fill, n_factors=3, center=3.0, seed=1), 1)
     peak = tracemalloc.get_traced_memory()[1]
@@ -135,3 +135,18 @@ def test_memory_is_that_of_ratings_and_factors():
     assert found.approximation.left.shape == (shape[0], 3)
     assert peak < 200e6
     assert 0 < found.explained.sum() <= 1
+
+
+def test_ratings_far_from_zero_keep_their_differences(truth):
+    frame = truth.ratings.to_frame()
+    here, there = (
+        bayesmf.fit_svd(
+            frame.assign(rating=frame["rating"] + shift), n_factors=3, reg_bias=2.0, random_seed=1,
+            progressbar=False,
+        )
+        for shift in (0.0, 1.6e9)
+    )  # fmt: skip
+    explained = [one.settings["explained_variance"] for one in (here, there)]
+    np.testing.assert_allclose(*explained, rtol=1e-5)
+    means = [one.predict(frame)["mean"] for one in (here, there)]
+    np.testing.assert_allclose(means[0], means[1] - 1.6e9, atol=1e-5)

@@ -89,16 +89,12 @@ def decompositions(
 ) -> Iterator[Decomposition]:
     """Decompose the filled table, fill it with the approximation, and so on without an end.
 
-    The first is the truncated SVD of the table that `fill` fills, around `center`. Filling anew
+    All is around `center`, which is taken out of ratings and must be out of `fill`. Filling anew
     from the approximation itself never raises the loss (Mazumder, Hastie & Tibshirani 2010, their
     hard-impute; Troyanskaya et al. 2001, SVDimpute).
     """
     targets = ratings.values - center
-    # The centre is one more column, of all cells.
-    term = LowRank(
-        np.column_stack([fill.left, np.full(ratings.n_users, -center)]),
-        np.column_stack([fill.right, np.ones(ratings.n_items)]),
-    )
+    term = fill
     start = generator(seed, "svd").standard_normal(min(ratings.n_users, ratings.n_items))
     while True:
         away = targets - term.at(ratings.users, ratings.items)
