@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from bayesmf.fit import fit_bpmf as fit_bpmf
     from bayesmf.fit_descent import fit_sgd as fit_sgd
     from bayesmf.fit_map import fit_pmf as fit_pmf
+    from bayesmf.fit_nonnegative import fit_nmf as fit_nmf
     from bayesmf.fit_point import fit_als as fit_als
     from bayesmf.fit_point import fit_bias as fit_bias
+    from bayesmf.fit_simple import fit_mean as fit_mean
+    from bayesmf.fit_simple import fit_neighbors as fit_neighbors
+    from bayesmf.fit_spectral import fit_svd as fit_svd
     from bayesmf.gradients import GradientCheck as GradientCheck
     from bayesmf.gradients import SquaredLoss as SquaredLoss
     from bayesmf.gradients import check_gradient as check_gradient
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
     from bayesmf.ratings import Ratings as Ratings
     from bayesmf.results import FactorEstimate as FactorEstimate
     from bayesmf.results import MapEstimate as MapEstimate
+    from bayesmf.results import NeighborEstimate as NeighborEstimate
     from bayesmf.results import PointEstimate as PointEstimate
     from bayesmf.results import Posterior as Posterior
     from bayesmf.simulation import Simulation as Simulation
@@ -58,12 +63,15 @@ _HOMES = {
     "fit": ("fit_bpmf",),
     "fit_descent": ("fit_sgd",),
     "fit_map": ("fit_pmf",),
+    "fit_nonnegative": ("fit_nmf",),
     "fit_point": ("fit_als", "fit_bias"),
+    "fit_simple": ("fit_mean", "fit_neighbors"),
+    "fit_spectral": ("fit_svd",),
     "gradients": ("GradientCheck", "SquaredLoss", "check_gradient"),
     "model": ("GammaPrior", "NormalWishart", "published_2008"),
     "pymc_models": ("bpmf_model", "pmf_model"),
     "ratings": ("Ratings",),
-    "results": ("FactorEstimate", "MapEstimate", "PointEstimate", "Posterior"),
+    "results": ("FactorEstimate", "MapEstimate", "NeighborEstimate", "PointEstimate", "Posterior"),
     "simulation": ("Simulation", "simulate"),
     "splits": ("kfold", "leave_out_per_user", "split_by_time", "train_test_split"),
     "stores": ("load", "resume"),

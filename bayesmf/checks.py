@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bayesmf.ratings import Ratings
-from bayesmf.validation import LARGEST, Described, check_integer, check_number, fail
+from bayesmf.seeds import fresh_seed
+from bayesmf.validation import (
+    LARGEST,
+    Described,
+    check_auto,
+    check_bool,
+    check_integer,
+    check_number,
+    check_seed,
+    fail,
+)
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Pairs
@@ -25,6 +35,17 @@ def check_data(ratings: object, test: object, function: str) -> tuple[Ratings, P
     if test is None:
         return data, None
     return data, data.pairs(test, "test", function, with_rating=True)
+
+
+def check_fit(
+    ratings: object, validation_size: object, random_seed: object, progressbar: object,
+    function: str,
+) -> tuple[Ratings, float, int]:  # fmt: skip
+    """Return what every fit of a point estimate needs: ratings, the share held out, and a seed."""
+    share = check_number(validation_size, "validation_size", function, above=0, below=1)
+    seed = fresh_seed(check_seed(random_seed, function))
+    check_bool(progressbar, "progressbar", function)
+    return check_data(ratings, None, function)[0], share, seed
 
 
 def check_fittable(ratings: Ratings, function: str) -> None:
@@ -74,18 +95,10 @@ def check_reg(
     reg: object, reg_bias: object, function: str
 ) -> tuple[float | None, float | None, float | None]:
     """Penalties of users' factors, of items' if it is another, of biases; None to be chosen."""
-    given_bias = _check_penalty(reg_bias, "reg_bias", function)
+    given_bias = check_auto(reg_bias, "reg_bias", function)
     if not isinstance(reg, tuple | list):
-        return _check_penalty(reg, "reg", function), None, given_bias
+        return check_auto(reg, "reg", function), None, given_bias
     if len(reg) != 2:
         fail("reg", function, "'auto', a number, or two of them for users and items", reg)
     user, item = (check_number(one, "reg", function, at_least=0) for one in reg)
     return user, item, given_bias
-
-
-def _check_penalty(value: object, argument: str, function: str) -> float | None:
-    if not isinstance(value, str):
-        return check_number(value, argument, function, at_least=0)
-    if value != "auto":
-        fail(argument, function, "'auto' or a non-negative number", value)
-    return None

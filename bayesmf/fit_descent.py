@@ -11,8 +11,9 @@ import pandas as pd
 
 from bayesmf.checks import check_cores, check_data, check_reg
 from bayesmf.point.als import Penalty
+from bayesmf.point.held_out import hold_out
 from bayesmf.point.sgd import SCHEDULES, Descent, DivergedError, Rows, run
-from bayesmf.point.tuning import Settings, als_means, hold_out, tune
+from bayesmf.point.tuning import Settings, als_means, tune
 from bayesmf.progress import Progress
 from bayesmf.results import FactorEstimate
 from bayesmf.results.point_estimate import Steps
@@ -28,7 +29,8 @@ from bayesmf.validation import (
 )
 
 if TYPE_CHECKING:
-    from bayesmf.point.tuning import HeldOut, Tuned
+    from bayesmf.point.held_out import HeldOut
+    from bayesmf.point.tuning import Tuned
     from bayesmf.ratings import Ratings
 
 

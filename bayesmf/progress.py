@@ -116,6 +116,28 @@ class Progress:
             self._redraw()
 
 
+class Search:
+    """Say how a search by validation goes, whose number of fits is not known beforehand.
+
+    Parameters
+    ----------
+    progress : Progress
+        With one task, that counts fits.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._fits = progress, 0
+
+    def tick(self, rmse: float) -> None:
+        """One more fit has this error; there is always another one to come, the final one."""
+        self._fits += 1
+        self._progress.update(0, self._fits, f"validation RMSE {rmse:.4f}", total=self._fits + 1)
+
+    def finish(self, rmse: float) -> None:
+        """Say that the final fit is done, by settings that had this error."""
+        self._progress.update(0, self._fits + 1, f"validation RMSE {rmse:.4f}")
+
+
 def _in_notebook() -> bool:
     # Never imports IPython: a shell that runs has imported it already.
     ipython = sys.modules.get("IPython")

@@ -97,6 +97,15 @@ def check_number(
     return number
 
 
+def check_auto(value: object, argument: str, function: str) -> float | None:
+    """Return a non-negative number, or None for "auto"."""
+    if not isinstance(value, str):
+        return check_number(value, argument, function, at_least=0)
+    if value != "auto":
+        fail(argument, function, "'auto' or a non-negative number", value)
+    return None
+
+
 def check_bool(value: object, argument: str, function: str) -> bool:
     """Return `value` if it is True or False."""
     if not isinstance(value, bool):

@@ -6,7 +6,19 @@ import pytest
 import scipy.sparse
 
 import bayesmf
-from bayesmf import GammaPrior, NormalWishart, Ratings, fit_als, fit_bias, fit_bpmf, fit_sgd
+from bayesmf import (
+    GammaPrior,
+    NormalWishart,
+    Ratings,
+    fit_als,
+    fit_bias,
+    fit_bpmf,
+    fit_mean,
+    fit_neighbors,
+    fit_nmf,
+    fit_sgd,
+    fit_svd,
+)
 
 GOOD = bayesmf.simulate(20, 15, 120, random_seed=1).ratings.to_frame()
 NAN, INF = float("nan"), float("inf")
@@ -79,7 +91,11 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("fit", [fit_bpmf, fit_als, fit_bias, fit_sgd], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "fit",
+    [fit_bpmf, fit_als, fit_bias, fit_mean, fit_neighbors, fit_nmf, fit_sgd, fit_svd],
+    ids=lambda f: f.__name__,
+)
 @pytest.mark.parametrize("case", TABLES)
 def test_tables(case, fit):
     table, error, message = TABLES[case]
@@ -145,6 +161,29 @@ ARGUMENTS = [
     (fit_als, {"validation_size": 1.0}, ValueError, "less than 1. Got 1"),
     (fit_als, {"random_seed": -1}, ValueError, "None or a non-negative integer. Got -1"),
     (fit_als, {"weighted": None}, TypeError, "True or False. Got None"),
+    (fit_mean, {"by": "film"}, ValueError, "one of 'user', 'item'. Got 'film'"),
+    (fit_mean, {"shrinkage": 2.0}, ValueError, "0.0 without 'by': there is nothing to shrink"),
+    (fit_mean, {"shrinkage": -1, "by": "user"}, ValueError, "at least 0. Got -1"),
+    (fit_mean, {"validation_size": 0.0}, ValueError, "greater than 0 and less than 1. Got 0"),
+    (fit_neighbors, {"by": None}, ValueError, "one of 'item', 'user'. Got None"),
+    (fit_neighbors, {"n_neighbors": 0}, ValueError, "a positive integer. Got 0"),
+    (fit_neighbors, {"min_support": 1}, ValueError, "an integer of at least 2. Got 1"),
+    (fit_neighbors, {"shrinkage": "much"}, ValueError, "'auto' or a non-negative number"),
+    (fit_neighbors, {"reg_bias": -1.0}, ValueError, "at least 0. Got -1"),
+    (fit_neighbors, {"cores": 0}, ValueError, "a positive integer. Got 0"),
+    (fit_neighbors, {"random_seed": 1.5}, TypeError, "None or a non-negative integer. Got 1.5"),
+    (fit_nmf, {"n_factors": 0}, ValueError, "a positive integer. Got 0"),
+    (fit_nmf, {"solver": "mu"}, ValueError, "one of 'hals', 'multiplicative'. Got 'mu'"),
+    (fit_nmf, {"reg": -0.1}, ValueError, "at least 0. Got -0.1"),
+    (fit_nmf, {"weighted": 1}, TypeError, "True or False. Got 1"),
+    (fit_nmf, {"tol": NAN}, ValueError, "at least 0. Got nan"),
+    (fit_nmf, {"max_iter": 2.0}, TypeError, "a positive integer. Got 2.0"),
+    (fit_svd, {"n_factors": 0}, ValueError, "a positive integer. Got 0"),
+    (fit_svd, {"n_factors": 15}, ValueError, "the fewest users or items without the validation"),
+    (fit_svd, {"fill": "median"}, ValueError, "one of 'bias', 'item', 'mean', 'zero'"),
+    (fit_svd, {"reg_bias": 3, "fill": "item"}, ValueError, "fill='item', which has no biases"),
+    (fit_svd, {"center": None}, TypeError, "True or False. Got None"),
+    (fit_svd, {"progressbar": 0}, TypeError, "True or False. Got 0"),
 ]
 
 

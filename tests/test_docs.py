@@ -16,7 +16,7 @@ from bayesmf.report import page as page_of_a_report
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
+GUIDE = [*sorted((ROOT / "docs" / "guide").glob("*.md")), ROOT / "docs" / "ladder.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

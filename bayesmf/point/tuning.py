@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-
 from bayesmf.point.als import (
     USUAL,
     Penalty,
@@ -17,11 +15,13 @@ from bayesmf.point.als import (
     solve,
     split_rows,
 )
-from bayesmf.seeds import generator
+from bayesmf.point.held_out import hold_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Executor
+
+    import numpy as np
 
     from bayesmf.ratings import Ratings
 
@@ -66,32 +66,6 @@ class Fitted(Protocol):
         items: np.ndarray,
     ) -> np.ndarray:
         """Fit `train`; expect cells given by its codes, -1 for those that it does not know."""
-
-
-class HeldOut(NamedTuple):
-    """A validation part of ratings: the rest to train on, cells by its codes, and their ratings."""
-
-    train: Ratings
-    users: np.ndarray
-    items: np.ndarray
-    truth: np.ndarray
-
-    def rmse(self, means: np.ndarray) -> float:
-        """Root mean squared error of predictions of the cells."""
-        return float(np.sqrt(np.mean((means - self.truth) ** 2)))
-
-
-def hold_out(ratings: Ratings, share: float, seed: int) -> HeldOut:
-    """Hold a random share of the ratings out: the same for every method with this seed."""
-    order = generator(seed, "validation").permutation(len(ratings))
-    n_held = min(max(round(share * len(ratings)), 1), len(ratings) - 1)
-    train, held = ratings.take(order[n_held:]), np.sort(order[:n_held])
-    return HeldOut(
-        train,
-        train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]]),
-        train.item_ids.get_indexer(ratings.item_ids[ratings.items[held]]),
-        ratings.values[held],
-    )
 
 
 def als_means(settings: Settings, executor: Executor | None) -> Fitted:
@@ -141,11 +115,11 @@ def tune(
     prefix = "weighted_" if settings.weighted else ""
     chosen_bias = 0.0 if reg_bias is None else reg_bias
     if reg_bias is None and settings.biases:
-        chosen_bias = _descend(lambda x: error(0.0, x, 0), START[f"{prefix}reg_bias"])
+        chosen_bias = descend(lambda x: error(0.0, x, 0), START[f"{prefix}reg_bias"])
     chosen = 0.0 if reg is None else reg
     if reg is None and settings.n_factors:
         start = START[f"{prefix}reg"] * ratings.sd
-        chosen = _descend(lambda x: error(x, chosen_bias, settings.n_factors), start)
+        chosen = descend(lambda x: error(x, chosen_bias, settings.n_factors), start)
     penalty = Penalty(chosen, chosen_bias, settings.weighted, reg_item)
     known = {(rank, a, b): rmse for rank, a, b, rmse in tried}
     key = (settings.n_factors, chosen, chosen_bias)
@@ -181,7 +155,12 @@ def fit(
     )
 
 
-def _descend(error: Callable[[float], float], start: float) -> float:
+def biases_of(solution: Solution) -> tuple[np.ndarray, np.ndarray]:
+    """User and item biases of a solution without factors."""
+    return solution.user_rows[:, 0].astype(float), solution.item_rows[:, 0].astype(float)
+
+
+def descend(error: Callable[[float], float], start: float) -> float:
     """Minimise over start * 2^k by walking downhill, then try half a step to either side."""
     errors = {0.0: error(start)}
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from bayesmf.point.als import SingularRowError, split_rows
 from bayesmf.point.tuning import Settings, als_means, fit, tune
+from bayesmf.progress import Search
 from bayesmf.results.factor_estimate import FactorEstimate
 from bayesmf.results.point_estimate import Steps
 
@@ -49,20 +50,14 @@ def least_squares(
         If the loss has not settled.
     """
     started = time.perf_counter()
-    fits = 1
     with ThreadPoolExecutor(max(1, cores - 1)) as pool:  # this thread works too
         executor = pool if cores > 1 else None
 
-        def tick(rmse: float) -> None:
-            nonlocal fits
-            fits += 1
-            # How many fits the search takes is not known: always one more, the final one.
-            progress.update(0, fits - 1, f"validation RMSE {rmse:.4f}", total=fits)
-
+        search = Search(progress)
         try:
             tuned = tune(
                 data, settings, als_means(settings, executor), reg=reg, reg_bias=reg_bias,
-                reg_item=reg_item, tick=tick,
+                reg_item=reg_item, tick=search.tick,
             )  # fmt: skip
             solution = fit(data, settings, tuned.penalty, executor, start)
         except SingularRowError as error:
@@ -70,7 +65,7 @@ def least_squares(
             raise ValueError(
                 f"{function} cannot solve with these penalties: {error}{cure}"
             ) from None
-        progress.update(0, fits, f"validation RMSE {tuned.validation_rmse:.4f}")
+        search.finish(tuned.validation_rmse)
     if not solution.converged:
         message = (
             f"ALS reached max_iter={settings.max_iter} before the loss settled to "

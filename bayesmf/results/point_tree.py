@@ -11,13 +11,14 @@ import xarray as xr
 from bayesmf.draws.schema import describe_data, rated
 from bayesmf.results.factor_estimate import FactorEstimate
 from bayesmf.results.map_estimate import MapEstimate
+from bayesmf.results.neighbor_estimate import NeighborEstimate
 from bayesmf.results.point_estimate import PointEstimate, Steps
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
 
 ESTIMATES: dict[str, type[PointEstimate]] = {
-    one.__name__: one for one in (FactorEstimate, MapEstimate)
+    one.__name__: one for one in (FactorEstimate, MapEstimate, NeighborEstimate)
 }
 """The classes by what `kind` may be."""
 
