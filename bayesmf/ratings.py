@@ -198,7 +198,9 @@ class Ratings(Coded):
         if not strictly_ordered(users, items):
             raise ValueError("its ratings do not stand by user, then item")
         for side, codes, ids in (("user", users, user_ids), ("item", items, item_ids)):
-            if len(codes) == 0 or codes.min() < 0 or codes.max() >= len(ids) or not ids.is_unique:
+            # Rows that were lent to strangers have no rating at all.
+            strange = len(codes) > 0 and (codes.min() < 0 or codes.max() >= len(ids))
+            if strange or not ids.is_unique:
                 raise ValueError(f"its {side} codes do not belong to its {side} ids")
         ratings = cls.__new__(cls)
         ratings.columns, ratings.note = dict(columns), note
@@ -278,6 +280,8 @@ class Ratings(Coded):
         return pd.DataFrame(columns)
 
     def __repr__(self) -> str:
+        if not len(self):
+            return f"<Ratings: none of {self.n_items:,} items by {self.n_users:,} users>"
         low, high = self.bounds
         share = len(self) / (self.n_users * self.n_items)
         percent = f"{share:.0%}" if share >= 0.1 else f"{share:.2%}"

@@ -66,6 +66,8 @@ class Estimate:
     user_factors, item_factors : ndarray, shapes (n_rows, K)
     user_bias, item_bias : ndarray, shapes (n_rows,), or None
     center : float
+    middle : (ndarray, ndarray), shapes (K,), optional
+        Mean factors of both sides, where these rows are not all there are.
     """
 
     n_draws = 1
@@ -78,8 +80,10 @@ class Estimate:
         user_bias: np.ndarray | None,
         item_bias: np.ndarray | None,
         center: float,
+        middle: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
         none = np.empty((1, 0))
+        self._middle = middle
         self._arrays = (
             user_factors[None],
             item_factors[None],
@@ -96,6 +100,8 @@ class Estimate:
 
     def center_of(self, side: str) -> np.ndarray:
         """Mean factors (1, K) of a side."""
+        if self._middle is not None:
+            return self._middle[side == "item"][None]
         mean: np.ndarray = self._arrays[side == "item"].mean(axis=1)
         return mean
 

@@ -192,12 +192,19 @@ class Joint:
         """Solve for a side's rows given the other's."""
         return self.solved(self.sides[side], side, rows[OTHER[side]])
 
-    def solved(self, data: SideData, side: str, partner_rows: np.ndarray) -> np.ndarray:
-        """Rows (n, D) that fit the targets of a side best."""
+    def solved(
+        self,
+        data: SideData,
+        side: str,
+        partner_rows: np.ndarray,
+        toward: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Rows (n, D) that fit the targets of a side best; penalties pull to zero or `toward`."""
         diagonal = self.diagonals[side]
+        mean = np.zeros(len(diagonal)) if toward is None else toward
         update = prepare(
-            data, partner_rows, self.has_bias, 1.0, np.zeros(len(diagonal)), np.diag(diagonal),
-            self.executor, weigh_prior=self.weighted, means_only=True,
+            data, partner_rows, self.has_bias, 1.0, mean, np.diag(diagonal), self.executor,
+            weigh_prior=self.weighted, means_only=True,
         )  # fmt: skip
         rows = np.empty((data.side.n_rows, len(diagonal)), data.targets.dtype)
         no_normals = np.empty(0, rows.dtype)

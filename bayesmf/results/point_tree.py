@@ -10,6 +10,7 @@ import xarray as xr
 
 from bayesmf.draws.schema import describe_data, rated
 from bayesmf.results.factor_estimate import FactorEstimate
+from bayesmf.results.folded_estimate import FoldedEstimate
 from bayesmf.results.map_estimate import MapEstimate
 from bayesmf.results.neighbor_estimate import NeighborEstimate
 from bayesmf.results.point_estimate import PointEstimate, Steps
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
 
 ESTIMATES: dict[str, type[PointEstimate]] = {
-    one.__name__: one for one in (FactorEstimate, MapEstimate, NeighborEstimate)
+    one.__name__: one for one in (FactorEstimate, FoldedEstimate, MapEstimate, NeighborEstimate)
 }
 """The classes by what `kind` may be."""
 
