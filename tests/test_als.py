@@ -4,9 +4,9 @@ import inspect
 
 import numpy as np
 import pytest
+from sklearn.decomposition import TruncatedSVD
 
 import bayesmf
-from bayesmf.point.als import Penalty, solve
 from bayesmf.point.tuning import Settings
 
 CASES = [(2, True, False), (2, False, False), (3, True, True), (0, True, False)]
@@ -103,15 +103,152 @@ def test_sigma_is_the_error_on_held_out_ratings(truth, split):
 
 def test_dense_table_reaches_the_truncated_svd():
     """Eckart & Young (1936): without penalty and missing cells ALS ends at the best rank-2 fit."""
-    rng = np.random.default_rng(3)
-    table = rng.integers(1, 6, (30, 60)).astype(float)
-    users, items = np.divmod(np.arange(1800), 60)
-    solution = solve(
-        bayesmf.Ratings((users, items, table.ravel())), n_factors=2, biases=False,
-        penalty=Penalty(0.0, 0.0, weighted=False), center=0.0, max_iter=3000, tol=1e-15, seed=1,
+    table = np.random.default_rng(3).integers(1, 6, (50, 200)).astype(float)
+    users, items = np.divmod(np.arange(10_000), 200)
+    als = bayesmf.fit_als(
+        (users, items, table.ravel()), n_factors=2, biases=False, center=False, reg=0.0,
+        tol=1e-14, max_iter=5000, random_seed=1, progressbar=False,
     )  # fmt: skip
-    values = np.linalg.svd(table, compute_uv=False)
-    assert solution.loss[-1] == pytest.approx((values[2:] ** 2).sum(), rel=1e-6)
+    best = TruncatedSVD(2, algorithm="arpack", random_state=0)
+    left = table - best.inverse_transform(best.fit_transform(table))
+    assert als.loss[-1] == pytest.approx((left**2).sum(), rel=1e-6)
+    np.testing.assert_allclose(
+        als.user_factors @ als.item_factors.T, table - left, atol=1e-4 * table.std()
+    )
+
+
+def test_least_squares_without_a_penalty_overfits(split):
+    """Maximum likelihood: nearer to the ratings it has seen, farther from those it has not."""
+    train, test = split
+    few = bayesmf.Ratings(train.to_frame().groupby("user").filter(lambda rows: len(rows) > 8))
+    common = {"n_factors": 2, "random_seed": 1, "progressbar": False, "max_iter": 1000}
+    least = bayesmf.fit_als(few, reg=1e-4, reg_bias=1e-4, **common)
+    penalised = bayesmf.fit_als(few, **common)
+    on_train, on_test = (
+        {
+            name: np.sqrt(np.mean((one.predict(part)["mean"] - part.to_frame()["rating"]) ** 2))
+            for name, one in {"MLE": least, "MAP": penalised}.items()
+        }
+        for part in (few, test)
+    )
+    assert on_train["MLE"] < 0.8 * on_train["MAP"]
+    assert on_test["MLE"] > 1.2 * on_test["MAP"]
+
+
+@pytest.mark.parametrize("biases", [True, False])
+def test_ways_down_end_at_the_same_loss(truth, biases):
+    options = {
+        "n_factors": 2, "biases": biases, "reg": 3.0, "reg_bias": 2.0, "tol": 1e-10,
+        "max_iter": 3000, "random_seed": 1, "progressbar": False,
+    }  # fmt: skip
+    joint = bayesmf.fit_als(truth.ratings, **options)
+    apart = bayesmf.fit_als(truth.ratings, solve_biases="separate", **options)
+    assert apart.loss[-1] == pytest.approx(joint.loss[-1], rel=1e-7)
+    assert (np.diff(apart.loss) <= 1e-12 * apart.loss[:-1]).all()
+    assert loss_of(apart, weighted=False) == pytest.approx(apart.loss[-1], rel=1e-9)
+    # Joint blocks get farther in a sweep; without biases both are the same thing.
+    if biases:
+        assert apart.loss[4] > joint.loss[4]
+    else:
+        np.testing.assert_array_equal(apart.loss, joint.loss)
+
+
+def test_separate_biases_with_weights_and_without_factors(truth):
+    for n_factors in (0, 2):
+        options = {
+            "n_factors": n_factors, "reg": 0.2, "reg_bias": 0.1, "weighted": True, "tol": 1e-10,
+            "max_iter": 3000, "random_seed": 1, "progressbar": False,
+        }  # fmt: skip
+        joint = bayesmf.fit_als(truth.ratings, **options)
+        apart = bayesmf.fit_als(truth.ratings, solve_biases="separate", **options)
+        assert apart.loss[-1] == pytest.approx(joint.loss[-1], rel=1e-7)
+
+
+def test_simultaneous_sides_take_each_the_old_rows(truth):
+    """Against Jacobi by hand, whose loss rises now and then."""
+    ratings, rng = truth.ratings, np.random.default_rng(2)
+    start = tuple(rng.normal(size=(n, 2)) for n in (ratings.n_users, ratings.n_items))
+    with pytest.warns(UserWarning, match="before the loss settled"):
+        als = bayesmf.fit_als(
+            ratings, n_factors=2, biases=False, solve_sides="simultaneous", init=start, reg=3.0,
+            tol=0.0, max_iter=6, random_seed=1, progressbar=False,
+        )  # fmt: skip
+    U, V = start
+    error = ratings.values - ratings.mean
+
+    def solved(own, partners, rows):
+        return np.array(
+            [
+                np.linalg.solve(
+                    rows[partners[own == i]].T @ rows[partners[own == i]] + 3.0 * np.eye(2),
+                    rows[partners[own == i]].T @ error[own == i],
+                )
+                for i in range(own.max() + 1)
+            ]
+        )
+
+    for _ in range(6):
+        U, V = solved(ratings.users, ratings.items, V), solved(ratings.items, ratings.users, U)
+    np.testing.assert_allclose(als.user_factors, U, atol=1e-10)
+    np.testing.assert_allclose(als.item_factors, V, atol=1e-10)
+    assert len(als.loss) == 7
+    assert (np.diff(als.loss[1:]) > 0).any()
+
+
+def test_penalties_of_two_sides_are_those_of_pmf(truth):
+    """The mode of PMF with spreads of its own for each side."""
+    pmf = bayesmf.fit_pmf(
+        truth.ratings, n_factors=2, sigma=0.9, sigma_user=0.5, sigma_item=0.8, sigma_bias=0.6,
+        random_seed=1, progressbar=False,
+    )  # fmt: skip
+    reg = pmf.penalties
+    als = bayesmf.fit_als(
+        truth.ratings, n_factors=2, reg=(reg["reg_user"], reg["reg_item"]),
+        reg_bias=reg["reg_bias"], tol=1e-12, max_iter=5000, random_seed=1, progressbar=False,
+    )  # fmt: skip
+    assert als.loss[-1] == pytest.approx(pmf.loss[-1], rel=1e-6)
+    assert als.reg == (reg["reg_user"], reg["reg_item"])
+    assert "reg=3.24/1.27" in als.protocol()
+    # Balance at the optimum: the penalties of both sides are equal.
+    penalties = [r * (f**2).sum() for r, f in zip(als.reg, (als.user_factors, als.item_factors))]
+    assert penalties[0] == pytest.approx(penalties[1], rel=1e-3)
+
+
+def test_a_start_is_gone_on_from(truth):
+    options = {"n_factors": 2, "reg": 3.0, "reg_bias": 2.0, "random_seed": 1, "progressbar": False}
+    first = bayesmf.fit_als(truth.ratings, **options)
+    for init in (
+        first,
+        (first.user_factors, first.item_factors, first.user_bias, first.item_bias),
+    ):
+        again = bayesmf.fit_als(truth.ratings, init=init, **options)
+        assert again.loss[0] == pytest.approx(first.loss[-1], rel=1e-12)
+        assert len(again.loss) < len(first.loss)
+    some = truth.ratings.to_frame().query("user < 30")
+    part = bayesmf.fit_als(some, init=first, **options)
+    assert part.loss[-1] < part.loss[0]
+
+
+@pytest.mark.parametrize(
+    ("init", "error", "words"),
+    [
+        ("warm", TypeError, "must be a FactorEstimate, .*Got str"),
+        ((np.zeros((60, 2)),), TypeError, "Got 1 arrays"),
+        ((np.zeros((60, 3)), np.zeros((40, 2))), ValueError, "user_factors of shape .60, 2."),
+        ((np.zeros((60, 2)), np.full((40, 2), np.nan)), ValueError, "must be finite item_factors"),
+        ((np.zeros((60, 2)), [["x", "y"]] * 40), TypeError, "must be numbers as item_factors"),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused(truth, init, error, words):
+    with pytest.raises(error, match=f"The 'init' argument of fit_als .*{words}"):
+        bayesmf.fit_als(truth.ratings, n_factors=2, init=init, progressbar=False)
+
+
+def test_a_start_that_lacks_a_user_is_refused(truth):
+    part = bayesmf.fit_als(truth.ratings.to_frame().query("user < 30"), n_factors=2, reg=1.0,
+                           reg_bias=1.0, random_seed=1, progressbar=False)  # fmt: skip
+    with pytest.raises(ValueError, match="knows every user of the ratings. Got one that does not"):
+        bayesmf.fit_als(truth.ratings, n_factors=2, init=part, progressbar=False)
 
 
 def test_unknown_rows_fall_back_to_what_is_known(als):
@@ -176,4 +313,7 @@ def test_single_precision_is_the_same_solution(truth):
 def test_a_report_s_als_has_the_defaults_of_fit_als():
     """`Posterior.report` gives what it must, and leaves all else as it is."""
     said = inspect.signature(bayesmf.fit_als).parameters
-    assert Settings._field_defaults == {name: said[name].default for name in Settings._fields[3:]}
+    kept = dict(Settings._field_defaults)
+    way = kept.pop("way")
+    assert kept == {name: said[name].default for name in kept}
+    assert way == (said["solve_biases"].default, said["solve_sides"].default)

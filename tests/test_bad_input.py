@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse
 
 import bayesmf
-from bayesmf import GammaPrior, NormalWishart, Ratings, fit_als, fit_bias, fit_bpmf
+from bayesmf import GammaPrior, NormalWishart, Ratings, fit_als, fit_bias, fit_bpmf, fit_sgd
 
 GOOD = bayesmf.simulate(20, 15, 120, random_seed=1).ratings.to_frame()
 NAN, INF = float("nan"), float("inf")
@@ -79,7 +79,7 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("fit", [fit_bpmf, fit_als, fit_bias], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("fit", [fit_bpmf, fit_als, fit_bias, fit_sgd], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("case", TABLES)
 def test_tables(case, fit):
     table, error, message = TABLES[case]
@@ -128,6 +128,17 @@ ARGUMENTS = [
     (fit_als, {"n_factors": 0, "biases": False}, ValueError, "nothing would be left. Got 0"),
     (fit_als, {"reg": -1}, ValueError, "at least 0. Got -1"),
     (fit_als, {"reg": "big"}, ValueError, "'auto' or a non-negative number. Got 'big'"),
+    (fit_als, {"reg": (1.0,)}, ValueError, "two of them for users and items. Got"),
+    (fit_als, {"reg": (1.0, -2.0)}, ValueError, "at least 0. Got -2"),
+    (fit_als, {"solve_biases": "last"}, ValueError, "one of 'joint', 'separate'. Got 'last'"),
+    (fit_als, {"solve_sides": 1}, ValueError, "one of 'alternating', 'simultaneous'. Got 1"),
+    (fit_sgd, {"n_factors": 0, "biases": False}, ValueError, "nothing would be left. Got 0"),
+    (fit_sgd, {"learning_rate": 0.0}, ValueError, "greater than 0. Got 0"),
+    (fit_sgd, {"schedule": "step"}, ValueError, "one of 'inverse', 'constant', 'cosine'"),
+    (fit_sgd, {"batch_size": 0}, ValueError, "a positive integer. Got 0"),
+    (fit_sgd, {"patience": 0}, ValueError, "a positive integer. Got 0"),
+    (fit_sgd, {"max_epochs": 2.5}, TypeError, "a positive integer. Got 2.5"),
+    (fit_sgd, {"reg_bias": "small"}, ValueError, "'auto' or a non-negative number"),
     (fit_als, {"reg_bias": NAN}, ValueError, "at least 0. Got nan"),
     (fit_als, {"max_iter": 0}, ValueError, "a positive integer. Got 0"),
     (fit_als, {"tol": -1.0}, ValueError, "at least 0. Got -1"),

@@ -29,6 +29,10 @@ FITS = {
         data, n_factors=2, biases=False, center=False, **kw
     ),
     "bias": bayesmf.fit_bias,
+    "als in parts": lambda data, **kw: bayesmf.fit_als(
+        data, n_factors=2, solve_biases="separate", **kw
+    ),
+    "sgd": lambda data, **kw: bayesmf.fit_sgd(data, n_factors=2, **kw),
 }
 
 
