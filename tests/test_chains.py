@@ -52,7 +52,7 @@ def run(code):
 
 def test_interrupt_keeps_the_draws_so_far():
     """A real Ctrl-C: every chain keeps its draws, and they are those of an uninterrupted run."""
-    finished = run(INTERRUPTED.format(at=2500, tune=5))
+    finished = run(INTERRUPTED.format(at=800, tune=5))
     assert finished.returncode == 0, finished.stderr
     first, second, third = finished.stdout.splitlines()
     chains, draws, flag, *message = first.split()

@@ -13,6 +13,7 @@ A case is a line in CASES: a setting, an engine, and what forces the path that i
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 from unittest import mock
@@ -257,8 +258,26 @@ def run(
 
 def reference(case: Case, replicates: int, seed: int) -> Values:
     """Functionals of other worlds, untouched, for those without a known law."""
-    worlds = draw_worlds(case.setting, replicates, np.random.default_rng([seed, 2]))
-    return functionals(worlds, case.setting)
+    return _reference(_Same(case.setting), replicates, seed)
+
+
+class _Same:
+    """A setting that is the same as itself alone, for a cache: its arrays have no hash."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.setting is self.setting
+
+    def __hash__(self) -> int:
+        return id(self.setting)
+
+
+@lru_cache(maxsize=8)
+def _reference(same: _Same, replicates: int, seed: int) -> Values:
+    worlds = draw_worlds(same.setting, replicates, np.random.default_rng([seed, 2]))
+    return functionals(worlds, same.setting)
 
 
 def p_values(found: Values, other: Values, setting: Setting) -> dict[str, float]:

@@ -49,7 +49,7 @@ LANES, LOOKUP, NORMALS = "kernels/lanes.py", "kernels/lookup.py", "kernels/norma
 STUDY = "no biases, K=2, fixed strength"
 """The study that calibration mutants meet: its scale of 0.5 shows what was not brought back."""
 
-RECORDER, PREDICTIVE, MODEL = "draws/recorder.py", "predictive.py", "model.py"
+RECORDER, PREDICTIVE, SCALES = "draws/recorder.py", "predictive.py", "scales.py"
 READING = "draws/reading.py"
 
 MUTANTS = (
@@ -425,13 +425,13 @@ MUTANTS = (
     Mutant(
         "stored_alpha_unscaled",
         "the stored noise precision divided by the scale, not by its square", RECORDER,
-        'keep["alpha"][at] = state.alpha / scale.scale**2',
+        'keep["alpha"][at] = scale.alpha_to_ratings(state.alpha)',
         'keep["alpha"][at] = state.alpha / scale.scale',
         check="calibration",
     ),
     Mutant(
         "stored_factors_unscaled",
-        "stored factors take the whole scale on each side, not its root", MODEL,
+        "stored factors take the whole scale on each side, not its root", SCALES,
         "[np.sqrt(self.scale)] * n_factors",
         "[self.scale] * n_factors",
         check="calibration",

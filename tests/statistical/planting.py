@@ -11,6 +11,7 @@ import importlib
 import re
 import sys
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ sys.modules[__name__] = importlib.import_module("{original}")
 """
 
 
+@cache
 def _modules() -> dict[str, str]:
     """Text of every module of the package, by its path below bayesmf/."""
     files = sorted(ROOT.rglob("*.py"))
@@ -47,12 +49,17 @@ def _dotted(file: str) -> str:
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _touched(texts: dict[str, str], edited: str) -> set[str]:
+@cache
+def _importers(dotted: str) -> set[str]:
+    """Find the files that import a module."""
+    return {file for file, text in _modules().items() if _imports(text, dotted)}
+
+
+def _touched(edited: str) -> set[str]:
     """Find the edited file and all that import it, directly or not."""
     touched, fresh = {edited}, [edited]
     while fresh:
-        dotted = _dotted(fresh.pop())
-        more = {file for file, text in texts.items() if _imports(text, dotted)} - touched
+        more = _importers(_dotted(fresh.pop())) - touched
         touched |= more
         fresh += sorted(more)
     return touched
@@ -61,12 +68,12 @@ def _touched(texts: dict[str, str], edited: str) -> set[str]:
 @contextmanager
 def planted(mutant: Mutant, folder: Path) -> Iterator[str]:
     """Write the mutated package into a folder, and give its name for as long as it lives."""
-    texts = _modules()
+    texts = dict(_modules())
     count = texts[mutant.file].count(mutant.old)
     if count != 1:
         raise ValueError(f"{mutant.name}: the text to be edited occurs {count} times, not once")
     # Packages are copies too: a submodule of the original would be the original.
-    copied = _touched(texts, mutant.file) | {file for file in texts if file.endswith("__init__.py")}
+    copied = _touched(mutant.file) | {file for file in texts if file.endswith("__init__.py")}
     texts[mutant.file] = texts[mutant.file].replace(mutant.old, mutant.new)
     alias = f"bayesmf_{mutant.name}"
     for file, text in texts.items():
