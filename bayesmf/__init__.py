@@ -73,9 +73,13 @@ _HOMES = {
     "pymc_models": ("bpmf_model", "pmf_model"),
     "ratings": ("Ratings",),
     "results": (
-        "FactorEstimate", "MapEstimate", "NeighborEstimate", "NetworkEstimate", "PointEstimate",
+        "FactorEstimate",
+        "MapEstimate",
+        "NeighborEstimate",
+        "NetworkEstimate",
+        "PointEstimate",
         "Posterior",
-    ),  # fmt: skip
+    ),
     "simulation": ("Simulation", "simulate"),
     "splits": ("kfold", "leave_out_per_user", "split_by_time", "train_test_split"),
     "stores": ("load", "resume"),

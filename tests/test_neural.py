@@ -13,7 +13,7 @@ import pytest
 import bayesmf
 from bayesmf.neural import autoencoder, embeddings
 from bayesmf.neural.backend import need_keras
-from bayesmf.neural.training import Pace, hold_out, train
+from bayesmf.neural.training import Pace, train, validation
 from bayesmf.point.forward import decode, embedding_means, encode, rated_rows
 from bayesmf.progress import Progress
 from bayesmf.seeds import generator
@@ -317,7 +317,7 @@ def test_users_are_items_of_the_other_way_round(results):
 @pytest.mark.parametrize("by", ["item", "user"])
 def test_batches_hold_every_rating_once(keras, by):
     network = autoencoder.AutoRec(keras, RATINGS, autoencoder.Shape(by, 2, "sigmoid", 0.5, 1.0), 7)
-    part = hold_out(RATINGS, 0.3, 1).part
+    part = validation(RATINGS, 0.3, 1).part
     batches = network.epoch(part, generator(1, "epoch"))
     x, y = (
         np.concatenate(arrays)

@@ -33,10 +33,10 @@ def fit_autorec(
     by: str = "item",
     n_hidden: int = 300,
     activation: str = "sigmoid",
-    dropout: float = 0.3,
-    reg: float = 40.0,
+    dropout: float = 0.1,
+    reg: float = 50.0,
     learning_rate: float = 0.003,
-    batch_size: int = 128,
+    batch_size: int = 256,
     max_epochs: int = 200,
     patience: int | None = 5,
     n_members: int = 1,
@@ -59,15 +59,15 @@ def fit_autorec(
         Units of the hidden layer.
     activation : {"sigmoid", "identity"}, default "sigmoid"
         Of the hidden layer. That of the output is the identity.
-    dropout : float, default 0.3
+    dropout : float, default 0.1
         Share of the ratings of a row that are hidden from it, others drawn in each epoch.
-    reg : float, default 40.0
+    reg : float, default 50.0
         Penalty of the squared weights of both layers, for ratings in units of their sd. Half of
         the paper's lambda.
     learning_rate : float, default 0.003
         Rate of Adam in the first epoch. It is halved after each epoch that gains nothing on the
         validation part.
-    batch_size : int, default 128
+    batch_size : int, default 256
         Rows of a step; so many are dense at a time.
     max_epochs, patience, n_members, validation_size, random_seed, progressbar
         As in `fit_neural_mf`.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bayesmf.point.held_out import parts
 from bayesmf.seeds import generator
 
 if TYPE_CHECKING:
@@ -125,8 +126,8 @@ class Network(ABC):
         return Batches()
 
 
-class HeldOut(NamedTuple):
-    """The validation part, its codes -1 where the part that is fitted has no such row."""
+class Validation(NamedTuple):
+    """Which ratings are fitted, and cells that are not, with code -1 where no fitted one is."""
 
     part: np.ndarray
     users: np.ndarray
@@ -134,19 +135,17 @@ class HeldOut(NamedTuple):
     values: np.ndarray
 
 
-def hold_out(ratings: Ratings, share: float, seed: int) -> HeldOut:
-    """Take a random share of the ratings out; `part` numbers the others.
+def validation(ratings: Ratings, share: float, seed: int) -> Validation:
+    """Hold a random share of the ratings out.
 
-    Rows keep their codes, so that one network is compiled for the part and for all ratings.
+    Rows keep their codes, so that what is compiled for the part serves for all ratings.
     """
-    order = generator(seed, "validation").permutation(len(ratings))
-    n_held = min(max(round(share * len(ratings)), 1), len(ratings) - 1)
-    held, part = np.sort(order[:n_held]), np.sort(order[n_held:])
+    part, held = parts(len(ratings), share, seed)
     users, items = (
         np.where(np.isin(codes[held], codes[part]), codes[held], -1)
         for codes in (ratings.users, ratings.items)
     )
-    return HeldOut(part, users, items, ratings.values[held])
+    return Validation(part, users, items, ratings.values[held])
 
 
 def _rmse(means: np.ndarray, values: np.ndarray) -> float:
@@ -219,7 +218,7 @@ def train(
     ValueError
         If the weights grow without bound; in the name of `function`.
     """
-    held = hold_out(network.ratings, validation_size, seed)
+    held = validation(network.ratings, validation_size, seed)
     found: list[Searched] = []
     done = 0
 
@@ -267,7 +266,7 @@ def train(
 def search(
     network: Network,
     pace: Pace,
-    held: HeldOut,
+    held: Validation,
     rng: np.random.Generator,
     function: str,
     tick: Callable[[float, int], None],

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
 
 ESTIMATES: dict[str, type[PointEstimate]] = {
-    one.__name__: one
-    for one in (FactorEstimate, MapEstimate, NeighborEstimate, NetworkEstimate)
+    one.__name__: one for one in (FactorEstimate, MapEstimate, NeighborEstimate, NetworkEstimate)
 }
 """The classes by what `kind` may be."""
 
