@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from bayesmf.results import FactorEstimate as FactorEstimate
     from bayesmf.results import MapEstimate as MapEstimate
     from bayesmf.results import NeighborEstimate as NeighborEstimate
+    from bayesmf.results import NetworkEstimate as NetworkEstimate
     from bayesmf.results import PointEstimate as PointEstimate
     from bayesmf.results import Posterior as Posterior
     from bayesmf.simulation import Simulation as Simulation
@@ -71,7 +72,14 @@ _HOMES = {
     "model": ("GammaPrior", "NormalWishart", "published_2008"),
     "pymc_models": ("bpmf_model", "pmf_model"),
     "ratings": ("Ratings",),
-    "results": ("FactorEstimate", "MapEstimate", "NeighborEstimate", "PointEstimate", "Posterior"),
+    "results": (
+        "FactorEstimate",
+        "MapEstimate",
+        "NeighborEstimate",
+        "NetworkEstimate",
+        "PointEstimate",
+        "Posterior",
+    ),
     "simulation": ("Simulation", "simulate"),
     "splits": ("kfold", "leave_out_per_user", "split_by_time", "train_test_split"),
     "stores": ("load", "resume"),
@@ -83,6 +91,8 @@ __version__ = version("bayesmf")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "neural":
+        return import_module("bayesmf.neural")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'bayesmf' has no attribute {name!r}")
     value = getattr(import_module(f"bayesmf.{_HOME_OF[name]}"), name)

@@ -34,12 +34,17 @@ class HeldOut(NamedTuple):
         return float(np.sqrt(np.mean((means - self.values) ** 2)))
 
 
+def parts(n_ratings: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which ratings to fit and which to hold out: the same ones for every kind of fit of a seed."""
+    order = generator(seed, "validation").permutation(n_ratings)
+    n_held = min(max(round(share * n_ratings), 1), n_ratings - 1)
+    return np.sort(order[n_held:]), np.sort(order[:n_held])
+
+
 def hold_out(ratings: Ratings, share: float, seed: int) -> HeldOut:
-    """Take a share of the ratings out at random: the same ones for every kind of fit of a seed."""
-    order = generator(seed, "validation").permutation(len(ratings))
-    n_held = min(max(round(share * len(ratings)), 1), len(ratings) - 1)
-    train = ratings.take(order[n_held:])
-    held = np.sort(order[:n_held])
+    """Take a share of the ratings out at random."""
+    kept, held = parts(len(ratings), share, seed)
+    train = ratings.take(kept)
     return HeldOut(
         train,
         train.user_ids.get_indexer(ratings.user_ids[ratings.users[held]]),

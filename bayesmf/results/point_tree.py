@@ -13,13 +13,15 @@ from bayesmf.results.factor_estimate import FactorEstimate
 from bayesmf.results.folded_estimate import FoldedEstimate
 from bayesmf.results.map_estimate import MapEstimate
 from bayesmf.results.neighbor_estimate import NeighborEstimate
+from bayesmf.results.network_estimate import NetworkEstimate
 from bayesmf.results.point_estimate import PointEstimate, Steps
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
 
 ESTIMATES: dict[str, type[PointEstimate]] = {
-    one.__name__: one for one in (FactorEstimate, FoldedEstimate, MapEstimate, NeighborEstimate)
+    one.__name__: one
+    for one in (FactorEstimate, FoldedEstimate, MapEstimate, NeighborEstimate, NetworkEstimate)
 }
 """The classes by what `kind` may be."""
 
@@ -41,7 +43,8 @@ def tree_of(estimate: PointEstimate) -> xr.DataTree:
         {
             "/": xr.Dataset(attrs=describe_data(estimate.ratings) | attributes),
             "estimate": xr.Dataset({"loss": ("step", estimate.loss), **held.arrays}),
-            "tried": xr.Dataset(tried),
+            # A store gives variables back by name: the order of the columns is kept beside them.
+            "tried": xr.Dataset(tried, attrs={"columns": json.dumps(list(tried))}),
             **rated(estimate.ratings),
         }
     )
@@ -50,7 +53,8 @@ def tree_of(estimate: PointEstimate) -> xr.DataTree:
 def estimate_of(tree: xr.DataTree, ratings: Ratings) -> PointEstimate:
     """Make an estimate of a tree that `tree_of` made."""
     arrays = {str(name): one.to_numpy() for name, one in tree["estimate"].data_vars.items()}
-    tried = {name: column.to_numpy() for name, column in tree["tried"].data_vars.items()}
+    columns = json.loads(tree["tried"].attrs["columns"])
+    tried = {name: tree["tried"][name].to_numpy() for name in columns}
     common: dict[str, Any] = {
         "ratings": ratings,
         "loss": arrays.pop("loss"),
