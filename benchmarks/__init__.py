@@ -30,6 +30,7 @@ SCRIPTS = (
     "bandit",
     "questions",
     "fold_in",
+    "ladder",
     "startup",
     "prior",
     "agreement",

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 RESULTS = Path(__file__).parent / "results"
 SOURCES = Path(__file__).parent.parent / "bayesmf"
-PACKAGES = ("bayesmf", "numpy", "scipy", "numba", "pandas", "arviz", "smurff", "myfm")
+PACKAGES = (
+    "bayesmf", "numpy", "scipy", "numba", "pandas", "arviz", "pymc", "keras", "jax", "smurff",
+    "myfm", "scikit-surprise",
+)  # fmt: skip
 
 Numbers = dict[str, Any]
 Settings = dict[str, Any]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import SCRIPTS, regret, roofline, variational
+from benchmarks import SCRIPTS, climbing, regret, roofline, variational
 from benchmarks.common import bars, load, section
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -21,9 +21,9 @@ peers in one run. To repeat them:
     python -m benchmarks.ml100k_folds          # one of them
     python -m benchmarks.render                # this page from the results there are
 
-The peers are [SMURFF](https://github.com/ExaScience/smurff) and
-[myFM](https://github.com/tohtsky/myFM), installed by `pip install "bayesmf[bench]"` and never
-imported by the package, and, for the time of a sweep, [LensKit](https://github.com/lenskit/lkpy),
+The peers are [SMURFF](https://github.com/ExaScience/smurff),
+[myFM](https://github.com/tohtsky/myFM) and [Surprise](https://surpriselib.com), installed by
+`pip install "bayesmf[bench]"` and never imported by the package, and, for the time of a sweep, [LensKit](https://github.com/lenskit/lkpy),
 which needs an environment of its own: `BENCH_LENSKIT_PYTHON` names its Python. `BAYESMF_DATA` names
 a folder with `ml-100k`, `ml-1m` and `flixster`; without it MovieLens is downloaded from its
 publisher, and Flixster cannot be.
@@ -51,6 +51,8 @@ def main() -> None:
         parts.append(f"Not measured yet: {', '.join(missing)}.")
     if "sweep" in done:
         roofline.write(done["sweep"]["numbers"])
+    if "ladder" in done:
+        climbing.write(done["ladder"]["numbers"])
     if "bandit" in done:
         regret.write(done["bandit"]["numbers"])
     if "pymc_engines" in done:

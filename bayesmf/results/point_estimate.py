@@ -234,7 +234,8 @@ class PointEstimate(Result):
         """Say in one line how it was fitted."""
         n_steps = (len(self.loss) - 1) // self.steps.often
         said = [self._how(), self.details]
-        said.append(f"{n_steps} {self.steps.unit}s" if n_steps > 0 else "")
+        if n_steps > 0:
+            said.append(f"{n_steps} {self.steps.unit}{'s' * (n_steps != 1)}")
         said.append(f"seed {self.settings['random_seed']}")
         how = ", ".join(one for one in said if one)
         share = self.settings["validation_size"]
