@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bayesmf.eligible import Eligible
     from bayesmf.indexing import Side
-    from bayesmf.scoring import Source
+    from bayesmf.sources import Source
 
 LISTS_AT_ONCE = 64
 """Users whose lists one thread sorts at a time."""

@@ -13,13 +13,14 @@ from bayesmf import asking, scoring
 from bayesmf.eligible import check_items
 from bayesmf.predictive import FactorDraws, predict
 from bayesmf.results.factored import Factored
+from bayesmf.sources import one_draw
 from bayesmf.strategies import check_strategy
 from bayesmf.validation import check_bool, check_integer, fail
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesmf.scoring import Source
+    from bayesmf.sources import Source
     from bayesmf.strategies import Strategy
 
 
@@ -231,13 +232,13 @@ class Acting(Factored):
     def _scored(self, strategy: Strategy) -> Source:
         if strategy.name != "thompson":
             return self._source()
-        return scoring.one_draw(self.data, self._draws, strategy.seed)
+        return one_draw(self.data, self._draws, strategy.seed)
 
     def _scores_of_unknown(
         self, strategy: Strategy, items: np.ndarray, ids: list[Any]
     ) -> np.ndarray:
         if strategy.name == "thompson":
-            drawn = scoring.one_draw(self.data, self._draws, strategy.seed)
+            drawn = one_draw(self.data, self._draws, strategy.seed)
             return scoring.drawn_for_unknown(drawn, items, ids, strategy)
         found = scoring.scores_of_unknown(self._draws, items, strategy, cores=self.cores)
         return found[None]

@@ -10,13 +10,13 @@ import numpy as np
 from bayesmf.point.als import cell_means
 from bayesmf.results.factored import Factored
 from bayesmf.results.point_estimate import Held, PointEstimate
-from bayesmf.scoring import Estimate
+from bayesmf.sources import Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from bayesmf.results.folded_estimate import FoldedEstimate
-    from bayesmf.scoring import Source
+    from bayesmf.sources import Source
 
 _DIMENSIONS = {
     "user_factors": ("user", "factor"),
@@ -67,9 +67,10 @@ class FactorEstimate(Factored, PointEstimate):
 
     @property
     def n_parameters(self) -> int:
-        """Numbers in factors and biases, and the centre."""
-        biases = [bias.size for bias in (self.user_bias, self.item_bias) if bias is not None]
-        return self.user_factors.size + self.item_factors.size + sum(biases) + 1
+        """Numbers in factors, in biases of a side that has some, and the centre."""
+        biases = [bias for bias in (self.user_bias, self.item_bias) if bias is not None]
+        own = sum(bias.size for bias in biases if bias.any())
+        return self.user_factors.size + self.item_factors.size + own + 1
 
     def _means(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         return cell_means(
@@ -82,6 +83,9 @@ class FactorEstimate(Factored, PointEstimate):
         return Estimate(
             self.user_factors, self.item_factors, self.user_bias, self.item_bias, self.center
         )
+
+    def _check_foldable(self, function: str) -> None:
+        """Refuse what would not be a row of this kind."""
 
     def rows_of(self, side: str) -> np.ndarray:
         """Rows (n, D) of a side: factors, and with biases the bias last."""
@@ -125,8 +129,8 @@ class FactorEstimate(Factored, PointEstimate):
         Raises
         ------
         ValueError, TypeError
-            For wrong arguments or tables, ratings of unknown partners, and a row with too few
-            ratings for a penalty of zero.
+            For wrong arguments or tables, ratings of unknown partners, a row with too few ratings
+            for a penalty of zero, and a logistic link, where no row is a ridge regression.
 
         Notes
         -----
@@ -145,6 +149,7 @@ class FactorEstimate(Factored, PointEstimate):
         """
         from bayesmf.results.folded_estimate import fold_into  # noqa: PLC0415 - its subclass
 
+        self._check_foldable("fold_in")
         return fold_into(self, new_ratings, side=side, reg=reg, reg_bias=reg_bias)
 
     def borrow(
@@ -192,6 +197,7 @@ class FactorEstimate(Factored, PointEstimate):
         """
         from bayesmf.results.folded_estimate import borrow_for  # noqa: PLC0415 - its subclass
 
+        self._check_foldable("borrow")
         return borrow_for(self, ids, side=side, attributes=attributes, n_nearest=n_nearest)
 
     def _how(self) -> str:

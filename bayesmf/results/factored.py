@@ -15,7 +15,7 @@ from bayesmf.scoring import scores, users_at_once
 from bayesmf.validation import check_integer, check_number, fail
 
 if TYPE_CHECKING:
-    from bayesmf.scoring import Source
+    from bayesmf.sources import Source
     from bayesmf.strategies import Strategy
 
 

@@ -14,13 +14,13 @@ from bayesmf.folding.ridge import ridge_rows
 from bayesmf.ids import as_array, lookup_ids
 from bayesmf.point.als import Penalty, SingularRowError
 from bayesmf.results.factor_estimate import FactorEstimate
-from bayesmf.scoring import Estimate
+from bayesmf.sources import Estimate
 from bayesmf.validation import Described, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
     from bayesmf.ratings import Ratings
     from bayesmf.results.point_estimate import Held
-    from bayesmf.scoring import Source
+    from bayesmf.sources import Source
 
 SIDES = ("user", "item")
 

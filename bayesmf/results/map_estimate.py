@@ -11,9 +11,7 @@ from bayesmf.results.factor_estimate import FactorEstimate
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
-    from bayesmf.results.folded_estimate import FoldedEstimate
     from bayesmf.results.point_estimate import Held
 
 
@@ -49,37 +47,7 @@ class MapEstimate(FactorEstimate):
         """Means (K,) of users' and items' factors, which an unknown row has; None where zero."""
         return self.unknown
 
-    def fold_in(
-        self,
-        new_ratings: object,
-        *,
-        side: str | None = None,
-        reg: float | None = None,
-        reg_bias: float | None = None,
-    ) -> FoldedEstimate:
-        """Fold in rows; see `FactorEstimate.fold_in`. Only with the identity link.
-
-        Raises
-        ------
-        ValueError
-            With the logistic link, where a row is no ridge regression.
-        """
-        self._refuse_link("fold_in")
-        return super().fold_in(new_ratings, side=side, reg=reg, reg_bias=reg_bias)
-
-    def borrow(
-        self,
-        ids: object,
-        *,
-        side: str = "user",
-        attributes: pd.DataFrame | None = None,
-        n_nearest: int = 1,
-    ) -> FoldedEstimate:
-        """Lend rows; see `FactorEstimate.borrow`. Only with the identity link."""
-        self._refuse_link("borrow")
-        return super().borrow(ids, side=side, attributes=attributes, n_nearest=n_nearest)
-
-    def _refuse_link(self, function: str) -> None:
+    def _check_foldable(self, function: str) -> None:
         if self.model.link.name != "identity":
             message = f"{function} needs the identity link, but this fit has the logistic one."
             raise ValueError(message)

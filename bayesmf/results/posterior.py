@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bayesmf.predictive import Mixture
     from bayesmf.ratings import Pairs, Ratings
     from bayesmf.results.folded import FoldedPosterior
-    from bayesmf.scoring import Source
+    from bayesmf.sources import Source
 
 
 @dataclass(eq=False)
