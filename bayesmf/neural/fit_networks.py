@@ -74,8 +74,8 @@ def fit_neural_mf(
     reg_bias : float, default 4.0
         Penalty of squared biases of users and items.
     learning_rate : float, default 0.1
-        Rate of the first epoch, for ratings in units of their sd. It is halved after each epoch
-        that gains nothing on the validation part.
+        Rate of the first epoch, for ratings in units of their sd. It is halved after every second
+        epoch in a row that gains nothing on the validation part.
     momentum : float, default 0.9
         Share of the last step that the next one repeats.
     batch_size : int, default 256

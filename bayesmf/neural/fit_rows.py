@@ -65,8 +65,8 @@ def fit_autorec(
         Penalty of the squared weights of both layers, for ratings in units of their sd. Half of
         the paper's lambda.
     learning_rate : float, default 0.003
-        Rate of Adam in the first epoch. It is halved after each epoch that gains nothing on the
-        validation part.
+        Rate of Adam in the first epoch. It is halved after every second epoch in a row that gains
+        nothing on the validation part.
     batch_size : int, default 256
         Rows of a step; so many are dense at a time.
     max_epochs, patience, n_members, validation_size, random_seed, progressbar

@@ -26,12 +26,16 @@ if TYPE_CHECKING:
 LEAST_GAIN = 1e-4
 """A smaller fall of the validation RMSE, in sds of the ratings, does not count as one."""
 
+SLOW_AFTER = 2
+"""Epochs in a row without a gain after which the learning rate is halved. Embeddings start near a
+saddle, where a first epoch may gain nothing yet."""
+
 
 class Pace(NamedTuple):
     """How epochs go: the rate of the first, the size of a batch, and when to stop.
 
-    After an epoch without a gain on the validation part the rate is halved; after `patience` of
-    them in a row the fit stops. None goes on to `max_epochs` at one rate.
+    After every second epoch in a row without a gain on the validation part the rate is halved;
+    after `patience` of them the fit stops. None goes on to `max_epochs` at one rate.
     """
 
     learning_rate: float
@@ -288,7 +292,7 @@ def search(
         tried.append((rate, rmse))
         if pace.patience is None or rmse < best - LEAST_GAIN * network.scale:
             best, count, means = rmse, len(tried), found
-        else:
+        elif (len(tried) - count) % SLOW_AFTER == 0:
             rate /= 2
         out = pace.patience is not None and len(tried) - count >= pace.patience
         ahead = 0 if out else pace.max_epochs - len(tried)
