@@ -31,7 +31,7 @@ post = bayesmf.fit_bpmf(
 assert post.diagnose().verdict.status == "not converged"
 assert post.align(draws=6).item_loadings.sizes["item"] == train.n_items
 assert post.loo(n_ratings=200, draws=30).n_ratings == 200
-als = bayesmf.fit_bias(train, random_seed=1, progressbar=False)
+als = bayesmf.fit_bias(train, reg_bias=1.0, random_seed=1, progressbar=False)
 with tempfile.TemporaryDirectory() as folder:
     path = post.report(Path(folder, "page.html"), test=test, models={"bias": als})
     assert path.stat().st_size > 100_000

@@ -176,8 +176,8 @@ TESTED = (
 
 THOROUGH = (
     ("learned", "sweep"),
-    ("no biases", "sweep"),
     ("rank 0", "sweep"),
+    ("single precision", "sweep"),
     ("low, many panels", "user_rows"),
 )
 """Of these, what `make test` leaves to `make verify`."""

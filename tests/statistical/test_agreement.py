@@ -40,8 +40,8 @@ TABLES = {
     "films, biases alone": (films, {"n_factors": 0}),
 }
 RUNS = {
-    "gibbs": {"tune": 1000, "draws": 5000, "memory_budget": "30MB"},
-    "nuts": {"tune": 1000, "draws": 2500},
+    "gibbs": {"tune": 1000, "draws": 3500, "memory_budget": "30MB"},
+    "nuts": {"tune": 1000, "draws": 1600},
 }
 
 
@@ -104,11 +104,14 @@ def test_gibbs_and_nuts_agree(name, data_dir, monkeypatch):
 
 
 def test_the_comparison_sees_a_tenth_of_an_sd():
-    """Its power: draws of ESS 10,000 whose mean, or whose sd, is a tenth of an sd off."""
+    """Its power: draws of ESS 6,000 whose mean, or whose sd, is a tenth of an sd off.
+
+    Three quarters of what is compared have more.
+    """
     rng = np.random.default_rng(1)
 
     def draws(shift=0.0, ratio=1.0):
-        values = shift + ratio * rng.standard_normal((4, 2500, 100))
+        values = shift + ratio * rng.standard_normal((4, 1500, 100))
         return xr.Dataset({"x": (("chain", "draw", "cell"), values)})
 
     assert_plausible(p_values(draws(), draws()))

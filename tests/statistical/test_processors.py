@@ -29,7 +29,11 @@ print("all hold")
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of this family")
-@pytest.mark.parametrize("processor", PROCESSORS)
+@pytest.mark.parametrize(
+    # All of them take long to compile: the vectors that most machines have are looked at each time.
+    "processor",
+    ["AVX2", pytest.param("SSE2", marks=pytest.mark.thorough)],
+)
 def test_closed_forms_hold_with_other_vectors(tmp_path, processor):
     name, features, size, panel = PROCESSORS[processor]
     if size > VECTOR_BYTES:

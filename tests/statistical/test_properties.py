@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -304,6 +305,7 @@ def run_many(table, seed) -> tuple[np.ndarray, np.ndarray]:
     return cells, np.log(draws["alpha"].to_numpy())
 
 
+@pytest.mark.thorough  # of conditionals and bits the tests above say it exactly
 def test_the_posterior_keeps_nothing_of_labels_and_sides():
     """Posterior means of all cells, of the noise, and of their squares agree from other numbers.
 
