@@ -356,7 +356,7 @@ def test_the_dot_product_reaches_the_loss_of_als():
     how = {"n_factors": 2, "reg": 4.0, "reg_bias": 2.0, "random_seed": 1, **QUIET}
     als = bayesmf.fit_als(TABLE, tol=1e-9, max_iter=2000, **how)
     dot = fit_neural_mf(
-        TABLE, learning_rate=0.1, batch_size=250, max_epochs=400, patience=None, **how
+        TABLE, learning_rate=0.1, batch_size=250, max_epochs=250, patience=None, **how
     )
     assert dot.loss[-1] == pytest.approx(als.loss[-1], rel=0.005)
     # The loss that was followed is that of the factors, at the start too.
@@ -367,6 +367,7 @@ def test_the_dot_product_reaches_the_loss_of_als():
     assert dot.loss[-1] == pytest.approx(whole, rel=0.005)
     assert dot.loss[0] > 1.3 * dot.loss[-1]
     assert dot.item_bias.shape == (20,)
+    assert len(dot.similar_items(2, n=5)) == 5
 
 
 def test_stops_early_and_fits_all_for_as_long():
