@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayesmf import neural as neural
     from bayesmf.choose import choose_rank as choose_rank
     from bayesmf.datasets import load_flixster as load_flixster
     from bayesmf.datasets import load_insteval as load_insteval
@@ -101,4 +102,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "__version__", "neural"]

@@ -43,6 +43,8 @@ def documented():
             for method, function in inspect.getmembers(thing, inspect.isfunction):
                 if not method.startswith("_") and "Parameters" in (function.__doc__ or ""):
                     yield f"{name}.{method}", function
+    for name in bayesmf.neural.__all__:
+        yield f"neural.{name}", getattr(bayesmf.neural, name)
 
 
 DOCUMENTED = list(documented())
