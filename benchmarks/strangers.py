@@ -222,7 +222,10 @@ def text(numbers: Numbers, settings: Settings) -> str:
                 [[name, *(_error(numbers, name, count) for count in counts)] for name in METHODS],
             ),
             _verdict(numbers, counts),
-            "![Error on ratings of strangers by how many they have given](images/strangers.png)",
+            prose(
+                """Differences with 95% intervals on the right. ![Error on ratings of strangers by how
+                many they have given](images/strangers.png)"""
+            ),
             prose(intervals),
             table(
                 ["90% intervals by ratings given", *counts],

@@ -9,8 +9,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from benchmarks.common import draw_again, figure_file
 from benchmarks.strangers import BAYES, MEAN, NEAR, NEAREST, RIDGE, UNKNOWN
 
@@ -26,28 +24,29 @@ ORDER = (UNKNOWN, MEAN, BAYES, RIDGE, NEAREST, NEAR)
 
 def write(numbers: Numbers, path: Path = IMAGE) -> None:
     """Draw the figure."""
-    from bayesmf.plots.style import grid, ink, key, looks
+    from bayesmf.plots.style import grid, key, looks
 
     counts = list(numbers["scores"][BAYES])
-    places = np.arange(len(counts))
+    places, shown = range(len(counts)), looks(ORDER)
+    lines = {
+        name: {"color": look.color, "marker": look.marker, "ls": look.dashes, "ms": 6}
+        for name, look in shown.items()
+    }
     with figure_file(path, 1, 2, size=(10.2, 4.4)) as (left, right):
-        shown = looks(ORDER)
-        for k, (name, look) in enumerate(shown.items()):
-            line = {"color": look.color, "marker": look.marker, "ls": look.dashes, "ms": 6}
-            errors = [fmean(numbers["scores"][name][count]["RMSE"]) for count in counts]
-            left.plot(places, errors, **line)
-            if name in numbers["against"]:
-                found = [numbers["against"][name][count] for count in counts]
-                right.errorbar(
-                    places + 0.07 * (k - 2.5),  # bars side by side
-                    [one["difference"] for one in found],
-                    [1.96 * one["error"] for one in found],
-                    elinewidth=1.2,
-                    **line,
-                )
-        right.axhline(0, color=ink(), lw=1)
+        for name, line in lines.items():
+            by_count = numbers["scores"][name]
+            left.plot(places, [fmean(by_count[count]["RMSE"]) for count in counts], **line)
+        found = [numbers["against"][RIDGE][count] for count in counts]
+        right.errorbar(
+            places,
+            [one["difference"] for one in found],
+            [1.96 * one["error"] for one in found],
+            elinewidth=1.2,
+            **lines[RIDGE],
+        )
+        right.axhline(0, color=lines[BAYES]["color"])
         left.set(title="Error on strangers' ratings", ylabel="RMSE")
-        right.set(title="Above the Bayesian fold-in", ylabel="RMSE, difference")
+        right.set(title="Ridge regression above Bayesian fold-in", ylabel="RMSE, difference")
         for ax in (left, right):
             _by_count(ax, counts)
             grid(ax)
