@@ -223,8 +223,8 @@ def text(numbers: Numbers, settings: Settings) -> str:
             ),
             _verdict(numbers, counts),
             prose(
-                """On the right ridge regression's differences with 95% intervals.
-                ![Error on ratings of strangers by how many they have given](images/strangers.png)"""
+                """On the right ridge regression's differences with 95% intervals. ![Error on
+                ratings of strangers by how many they have given](images/strangers.png)"""
             ),
             prose(intervals),
             table(
