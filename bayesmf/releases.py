@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 
 
 class _Release(NamedTuple):
-    """The files that make a MovieLens release; ratings.csv.gz may stand in for `ratings`."""
+    """The files of a MovieLens release; ratings.csv.gz may stand in for `ratings`."""
 
     folder: str
     ratings: str
     films: str
     mark: str  # no other release has a file of this name
     encoding: str
+    people: str | None = None
 
 
 RELEASES = {
     "latest-small": _Release("ml-latest-small", "ratings.csv", "movies.csv", "movies.csv", "utf-8"),
-    "100k": _Release("ml-100k", "u.data", "u.item", "u.item", "latin-1"),
-    "1m": _Release("ml-1m", "ratings.dat", "movies.dat", "users.dat", "latin-1"),
+    "100k": _Release("ml-100k", "u.data", "u.item", "u.item", "latin-1", "u.user"),
+    "1m": _Release("ml-1m", "ratings.dat", "movies.dat", "users.dat", "latin-1", "users.dat"),
     "10m": _Release("ml-10M100K", "ratings.dat", "movies.dat", "tags.dat", "utf-8"),
 }
 MOVIELENS_URL = "https://files.grouplens.org/datasets/movielens/"
@@ -42,6 +43,16 @@ _PLAUSIBLE_BYTES = (500_000, 5_000_000)  # of ml-latest-small.zip, which changes
 _GENRES_100K = (
     "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|"
     "Film-Noir|Horror|Musical|Mystery|Romance|Sci-Fi|Thriller|War|Western"
+)
+_PEOPLE = {
+    "100k": ("|", ["user", "age", "gender", "occupation", "zip_code"]),
+    "1m": ("::", ["user", "gender", "age", "occupation", "zip_code"]),
+}
+_OCCUPATIONS_1M = (
+    "other|academic/educator|artist|clerical/admin|college/grad student|customer service|"
+    "doctor/health care|executive/managerial|farmer|homemaker|K-12 student|lawyer|programmer|"
+    "retired|sales/marketing|scientist|self-employed|technician/engineer|tradesman/craftsman|"
+    "unemployed|writer"
 )
 
 
@@ -78,14 +89,14 @@ def _read_films(file: File, encoding: str) -> pd.DataFrame:
         return films.drop_duplicates("item").set_index("item")  # a join must add no ratings
 
 
-def _roots(place: Path, name: str) -> Iterator[File]:
+def _roots(place: Path, name: str, function: str) -> Iterator[File]:
     """Yield the folders, on disk or zipped, that may hold a release."""
     folder = RELEASES[name].folder
     if place.is_dir():
         yield from (place, place / folder)
     for file in (place, place / f"ml-{name}.zip"):
         if file.is_file():
-            with damage_named(file, "load_movielens"):
+            with damage_named(file, function):
                 archive = zipfile.ZipFile(file)
             with archive:
                 yield from (zipfile.Path(archive), zipfile.Path(archive) / folder)
@@ -93,14 +104,40 @@ def _roots(place: Path, name: str) -> Iterator[File]:
 
 def read_release(place: Path, name: str, split: tuple[str, ...]) -> list[pd.DataFrame]:
     """Read a release's ratings, or a split of them, from a folder or zip; [] if it is not there."""
-    _, ratings, films, mark, encoding = RELEASES[name]
-    for root in _roots(place, name):
+    _, ratings, films, mark, encoding, _ = RELEASES[name]
+    for root in _roots(place, name, "load_movielens"):
         tables = split or [f for f in (ratings, "ratings.csv.gz") if (root / f).is_file()][:1]
         if tables and all((root / file).is_file() for file in (*tables, films, mark)):
             about = _read_films(root / films, encoding)
             frames = [read_known(root / f, "load_movielens") for f in tables]
             return [frame.join(about, on="item") for frame in frames]
     return []
+
+
+def read_people(place: Path, name: str, function: str) -> pd.DataFrame | None:
+    """Read what a release knows of its users, from a folder or zip; None if it is not there."""
+    for root in _roots(place, name, function):
+        file = root / str(RELEASES[name].people)
+        if file.is_file():
+            return _read_people(file, name, function)
+    return None
+
+
+def _read_people(file: File, name: str, function: str) -> pd.DataFrame:
+    sep, columns = _PEOPLE[name]
+    with damage_named(file, function):
+        # As texts: the zip code 01002 is not 1002.
+        people = read_nameless(file.read_bytes(), sep, RELEASES[name].encoding, dtype="str")
+        people = people.set_axis(columns, axis=1)
+        if people.isna().any(axis=None):
+            raise ValueError("a field is empty")
+        people = people.astype({"user": "int64", "age": "int64"}).set_index("user")
+        if people.index.has_duplicates:
+            raise ValueError("a user stands there twice")
+        if name == "1m":
+            names = dict(enumerate(_OCCUPATIONS_1M.split("|")))
+            people["occupation"] = [names[int(code)] for code in people["occupation"]]
+        return people[["age", "gender", "occupation", "zip_code"]]
 
 
 def fetch(name: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import SCRIPTS, climbing, regret, roofline, variational
+from benchmarks import SCRIPTS, climbing, regret, roofline, variational, warming
 from benchmarks.common import bars, load, section
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -57,6 +57,8 @@ def main() -> None:
         regret.write(done["bandit"]["numbers"])
     if "pymc_engines" in done:
         variational.write(done["pymc_engines"]["numbers"])
+    if "strangers" in done:
+        warming.write(done["strangers"]["numbers"])
     PAGE.write_text("\n\n".join(parts) + "\n")
     print(f"wrote {PAGE.name} from {len(done)} of {len(SCRIPTS)} results")
 

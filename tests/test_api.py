@@ -23,8 +23,8 @@ PUBLIC = [
     "RankChoice", "Ratings", "Simulation", "SquaredLoss", "bpmf_model", "check_gradient",
     "choose_rank", "compare", "fit_als", "fit_bias", "fit_bpmf", "fit_mean", "fit_neighbors",
     "fit_nmf", "fit_pmf", "fit_sgd", "fit_svd", "kfold", "leave_out_per_user", "load",
-    "load_flixster", "load_insteval", "load_movielens", "load_ratings", "pmf_model",
-    "published_2008", "resume", "simulate", "split_by_time", "train_test_split",
+    "load_flixster", "load_insteval", "load_movielens", "load_movielens_users", "load_ratings",
+    "pmf_model", "published_2008", "resume", "simulate", "split_by_time", "train_test_split",
 ]  # fmt: skip
 
 

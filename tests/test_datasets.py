@@ -21,7 +21,13 @@ import polars as pl
 import pytest
 
 from bayesmf import releases
-from bayesmf.datasets import load_flixster, load_insteval, load_movielens, load_ratings
+from bayesmf.datasets import (
+    load_flixster,
+    load_insteval,
+    load_movielens,
+    load_movielens_users,
+    load_ratings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +46,7 @@ ARCHIVES: dict[str, dict[str, bytes]] = {
         "ml-100k/README": b"terms",
         "ml-100k/u.data": b"7\t1\t5\t881250949\n7\t2\t3\t881250950\n8\t1\t4\t881250951\n",
         "ml-100k/u.item": ITEM_LINES.encode("latin-1"),
+        "ml-100k/u.user": b"7|24|M|technician|01002\n8|53|F|none|94043\n",
         **{
             f"ml-100k/u{k}.base": f"7\t1\t{k}\t881250949\n8\t1\t4\t9\n".encode()
             for k in range(1, 6)
@@ -433,6 +440,86 @@ def test_damaged_zips_are_named(cache: Path, tmp_path: Path) -> None:
         assert str(archive) in str(caught.value)
 
 
+# Users
+
+
+PEOPLE = {
+    "100k": [[24, "M", "technician", "01002"], [53, "F", "none", "94043"]],
+    "1m": [[1, "F", "K-12 student", "48067"], [56, "M", "self-employed", "70072"]],
+}
+
+
+def assert_people(frame: pd.DataFrame, name: str) -> None:
+    """`frame` holds the two users of ARCHIVES[name]."""
+    assert list(frame) == ["age", "gender", "occupation", "zip_code"]
+    assert frame.index.name == "user"
+    assert frame.index.dtype == frame["age"].dtype == np.int64
+    assert frame.index.tolist() == [7, 8]
+    assert frame.to_numpy().tolist() == PEOPLE[name]
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_users_from_path_environment_cache_and_publisher(
+    name: str, publisher: Publisher, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher.publish(name, zipped(name))
+    assert_people(load_movielens_users(name), name)
+    assert_tiny(load_movielens(name), name)  # of the same archive
+    assert_people(load_movielens_users(name), name)
+    assert publisher.asked == [f"ml-{name}.zip"]
+    folder = unpack(name, tmp_path / "data")
+    archive = tmp_path / "mine.zip"
+    archive.write_bytes(zipped(name))
+    for place in (folder, folder.parent, str(archive)):
+        assert_people(load_movielens_users(name, path=place), name)
+    file = folder / {"100k": "u.user", "1m": "users.dat"}[name]
+    file.write_bytes(file.read_bytes().splitlines()[0])
+    monkeypatch.setenv("BAYESMF_DATA", str(tmp_path / "data"))
+    assert load_movielens_users(name).index.tolist() == [7]
+    file.unlink()
+    assert_people(load_movielens_users(name), name)
+    assert publisher.asked == [f"ml-{name}.zip"]
+
+
+def test_a_wrong_path_of_users_is_never_passed_over(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.publish("100k", zipped("100k"))
+    place = unpack("1m", tmp_path)
+    with pytest.raises(
+        ValueError, match=r"a zip or folder of '100k', with u\.user\. Got"
+    ) as caught:
+        load_movielens_users("100k", path=place)
+    assert str(place) in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="load_movielens_users must be a path that exists"):
+        load_movielens_users("100k", path=tmp_path / "absent")
+    with pytest.raises(ValueError, match=r"load_movielens_users must be one of '100k', '1m'\. Got"):
+        load_movielens_users("10m")
+    assert publisher.asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("100k", b"7|24|M|technician\n", "Length mismatch"),
+        ("100k", b"7|young|M|technician|01002\n", "'young'"),
+        ("100k", b"7|24||technician|01002\n", "a field is empty"),
+        ("100k", b"7|24|M|technician|01002\n7|25|M|writer|01002\n", "a user stands there twice"),
+        ("100k", b"", "No columns to parse"),
+        ("1m", b"7::F::1::21::48067\n", "21"),
+        ("1m", b"7::F::1::artist::48067\n", "'artist'"),
+    ],
+)
+def test_damaged_files_of_users_are_named(
+    name: str, content: bytes, message: str, cache: Path, tmp_path: Path
+) -> None:
+    file = unpack(name, tmp_path) / {"100k": "u.user", "1m": "users.dat"}[name]
+    file.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"of load_movielens_users must be a sound.*{message}"
+    ) as e:
+        load_movielens_users(name, path=tmp_path)
+    assert str(e.value).endswith(f"Got {str(file)!r}.")
+
+
 # Flixster
 
 
@@ -614,6 +701,25 @@ def test_real_movielens(
     pd.testing.assert_frame_equal(
         load_movielens(name, path=data_dir / releases.RELEASES[name].folder), frame
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "n_users", "ages", "n_students"),
+    [("100k", 943, (7, 73), 196), ("1m", 6_040, (1, 56), 195)],
+)
+def test_real_users(
+    name: str, n_users: int, ages: tuple[int, int], n_students: int, data_dir: Path
+) -> None:
+    folder = data_dir / releases.RELEASES[name].folder
+    people = load_movielens_users(name, path=folder)
+    assert set(people.index) == set(load_movielens(name, path=folder)["user"])
+    assert len(people) == n_users
+    assert (people["age"].min(), people["age"].max()) == ages
+    assert set(people["gender"]) == {"F", "M"}
+    assert people["occupation"].nunique() == 21
+    student = {"100k": "student", "1m": "K-12 student"}[name]
+    assert (people["occupation"] == student).sum() == n_students
+    assert people["zip_code"].str.len().min() == 5
 
 
 def test_real_folds(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
