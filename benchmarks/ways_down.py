@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 IMAGE = Path(__file__).parent.parent / "docs" / "images" / "ways-down.png"
 SHOWN = 100
 """Sweeps of the left panel."""
+TICKS = (0.6, 0.8, 1.0, 1.5, 2.0, 3.0)
+"""RMSEs of the right panel."""
 
 
 def write(numbers: Numbers, path: Path = IMAGE) -> None:
@@ -31,9 +33,10 @@ def write(numbers: Numbers, path: Path = IMAGE) -> None:
             loss = way["loss"][1 : SHOWN + 1]
             dashes = (0, (4, 2)) if name.startswith("separate") else "-"
             left.plot(range(1, len(loss) + 1), loss, color=color, ls=dashes, label=name)
-        left.set(xscale="log", xlabel="sweep", ylabel="loss, stars²")
+        left.set(xscale="log", xlabel="sweep", ylabel="loss, stars²", xlim=(1, SHOWN))
+        left.xaxis.set_major_formatter("{x:g}")
         left.set_title("Loss of ALS, by how it is brought down")
-        left.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        left.yaxis.set_major_formatter("{x:,.0f}")
         left.legend(title="biases, sides", alignment="left")
 
         rank, found = max(numbers["overfit"].items(), key=lambda one: int(one[0]))
@@ -48,7 +51,13 @@ def write(numbers: Numbers, path: Path = IMAGE) -> None:
         for label, dashes in (("test", "-"), ("training", (0, (1.2, 1.6)))):
             handles.append(Line2D([], [], color=ink(), ls=dashes, label=label))
         right.set(xlabel="sweep", ylabel="RMSE, stars", title=f"Overfitting, K = {rank}")
-        right.legend(handles=handles, title="share of the chosen penalties", alignment="left")
+        right.set(yscale="log", xlim=(1, len(sweeps)), yticks=TICKS)
+        right.yaxis.set_major_formatter("{x:g}")
+        right.minorticks_off()
+        right.legend(
+            handles=handles, title="share of the chosen penalties", alignment="left", ncols=2,
+            loc="center right", bbox_to_anchor=(1, 0.55),
+        )  # fmt: skip
         for ax in (left, right):
             grid(ax)
 
