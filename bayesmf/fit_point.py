@@ -69,7 +69,7 @@ def fit_als(
         Take the mean rating out first. `center=False, biases=False` is plain ALS.
     solve_biases : {"joint", "separate"}, default "joint"
         Whether a row's bias is solved for together with its factors, or after them, as lecture
-        notes have it: the same optimum in more sweeps.
+        notes have it: another way down the same loss.
     solve_sides : {"alternating", "simultaneous"}, default "alternating"
         Whether items are solved for given the users' new rows, or given the old ones (Gauss-Seidel
         and Jacobi): then the loss may rise.

@@ -31,6 +31,7 @@ SCRIPTS = (
     "questions",
     "fold_in",
     "ladder",
+    "taught",
     "strangers",
     "startup",
     "prior",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks import SCRIPTS, climbing, regret, roofline, variational, warming
+from benchmarks import SCRIPTS, climbing, regret, roofline, variational, warming, ways_down
 from benchmarks.common import bars, load, section
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -55,6 +55,8 @@ def main() -> None:
         climbing.write(done["ladder"]["numbers"])
     if "bandit" in done:
         regret.write(done["bandit"]["numbers"])
+    if "taught" in done:
+        ways_down.write(done["taught"]["numbers"])
     if "pymc_engines" in done:
         variational.write(done["pymc_engines"]["numbers"])
     if "strangers" in done:

@@ -6,11 +6,10 @@ The loss, on the rating scale after centring,
                                             + reg_bias (sum b_i^2 + sum c_j^2)
 
 is quadratic in the rows of one side: each half-sweep solves for all of them exactly, so the loss
-never rises. Nor does it when a row's bias is solved for after its factors and not with them, which
-takes more sweeps; it may where both sides are solved for given the other's old rows. With
-`weighted`, each row's penalty counts as often as the row has ratings (Zhou,
-Wilkinson, Schreiber & Pan 2008, "Large-scale parallel collaborative filtering for the Netflix
-prize", eq. 2).
+never rises. Nor does it when a row's bias is solved for after its factors and not with them; it may
+where both sides are solved for given the other's old rows. With `weighted`, each row's penalty
+counts as often as the row has ratings (Zhou, Wilkinson, Schreiber & Pan 2008, "Large-scale parallel
+collaborative filtering for the Netflix prize", eq. 2).
 """
 
 from __future__ import annotations
