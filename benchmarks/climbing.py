@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.common import draw_again, figure_file
+from benchmarks.common import draw_again, figure_file, median
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ WORST = 1.02
 def write(numbers: Numbers, path: Path = IMAGE) -> None:
     """Draw the figure."""
     small = {
-        name: (fmean(one["seconds"] for one in folds.values()),
+        name: (median([one["seconds"] for one in folds.values()]),
                fmean(one["rmse"] for one in folds.values()))
         for name, folds in numbers["100k"].items()
     }  # fmt: skip
