@@ -169,11 +169,11 @@ def text(numbers: Numbers, settings: Settings) -> str:
         a rung leaves open is chosen by its error on a random tenth of the training ratings, the
         same for all; then it is fitted to all of them. The time is that of the fit that was chosen,
         its own search for penalties or epochs included; of five folds the median. Log scores and
-        intervals of point estimates are Gaussian, with the validation error as their sd. ± is one standard error: over
-        the folds of ML-100K, over the test ratings of ML-1M. The settings of the networks are
-        their defaults, which were found on a validation part of u1's training ratings; a fold's
-        training part holds other folds' test ratings, and so these have been seen, if only by
-        the defaults. {_left_out(settings)}"""
+        intervals of point estimates are Gaussian, with the validation error as their sd. ± is one
+        standard error: over the folds of ML-100K, over the test ratings of ML-1M. The settings of
+        the networks are their defaults, which were found on a validation part of u1's training
+        ratings; a fold's training part holds other folds' test ratings, and so these have been
+        seen, if only by the defaults. {_left_out(settings)}"""
     chosen = [
         f"- {name}: " + "; ".join(
             f"{where} {_said(one)}"
