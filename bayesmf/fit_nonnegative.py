@@ -150,6 +150,7 @@ def fit_nmf(
         unknown=(solution.user_rows.mean(axis=0), solution.item_rows.mean(axis=0)),
         sigma=max(tuned.validation_rmse, 1e-9 * data.sd),
         loss=solution.loss,
+        nonnegative=True,
         steps=Steps("NMF", "sweep"),
         details=f"{solver} updates",
         settings={

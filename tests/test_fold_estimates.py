@@ -90,6 +90,24 @@ def test_means_of_the_prior_are_what_a_row_falls_back_to(world):
     np.testing.assert_allclose(held.user_bias, 0, atol=1e-5)
 
 
+def test_rows_of_nmf_stay_above_zero(world):
+    """At the minimum: no slope where a factor is positive, none that leads up where it is zero."""
+    _, old, new = world
+    shift = 3 - old["rating"].min()
+    old, new = (part.assign(rating=part["rating"] + shift) for part in (old, new))
+    nmf = bayesmf.fit_nmf(old, n_factors=6, reg=0.02, **OPTIONS)
+    folded = nmf.fold_in(new)
+    assert (folded.user_factors >= 0).all()
+    assert (folded.user_factors == 0).any()
+    for code, user in enumerate(folded.ratings.user_ids):
+        rows = new[new["user"] == user]
+        V = nmf.item_factors[nmf.ratings.item_ids.get_indexer(rows["item"])]
+        w = folded.user_factors[code]
+        slope = V.T @ (V @ w - rows["rating"]) + 0.02 * len(rows) * (w - nmf.unknown[0])
+        np.testing.assert_allclose(slope[w > 0], 0, atol=1e-8)
+        assert (slope[w == 0] > -1e-8).all()
+
+
 def test_what_can_be_done_with_folded_rows(world, tmp_path):
     als, old, new = world
     folded = als.fold_in(new)

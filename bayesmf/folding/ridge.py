@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import nnls
 
+from bayesmf.folding.planning import compressed_rows
 from bayesmf.kernels.blocks import Data
 from bayesmf.model import WorkingScale
 from bayesmf.point.als import Joint
@@ -39,3 +41,22 @@ def ridge_rows(
     own = data.users if folding.side == "user" else data.items
     rows = Joint(data, penalty, n_factors, None).solved(own, folding.side, partner_rows, toward)
     return np.asarray(rows, dtype=np.float64)
+
+
+def nonnegative_rows(
+    folding: Folding, partner_rows: np.ndarray, penalty: Penalty, *, toward: np.ndarray
+) -> np.ndarray:
+    """Rows (n, K) as in `ridge_rows`, without a bias or a centre, and with nothing below zero.
+
+    The penalty is K more equations, of ratings sqrt(reg) `toward` (Lawson & Hanson 1974, ch. 23).
+    """
+    side, values = compressed_rows(folding.ratings, folding.side)
+    n_factors = partner_rows.shape[1]
+    rows = np.empty((side.n_rows, n_factors))
+    for row in range(side.n_rows):
+        rated = slice(side.indptr[row], side.indptr[row + 1])
+        count = side.indptr[row + 1] - side.indptr[row] if penalty.weighted else 1
+        root = np.sqrt(penalty.of(folding.side) * count)
+        design = np.vstack([partner_rows[side.partners[rated]], root * np.eye(n_factors)])
+        rows[row] = nnls(design, np.concatenate([values[rated], root * toward]))[0]
+    return rows

@@ -45,6 +45,8 @@ class FactorEstimate(Factored, PointEstimate):
         Penalty of squared biases, given or chosen.
     unknown : (ndarray, ndarray), shapes (K,)
         Factors of a user and of an item who were never seen; None where they are zero.
+    nonnegative : bool
+        Whether factors are kept from going below zero.
     ratings, sigma, loss, settings, tried, fit_seconds, steps, details
         As of every `PointEstimate`; `loss` is penalised squared error.
     """
@@ -57,6 +59,7 @@ class FactorEstimate(Factored, PointEstimate):
     reg: float | tuple[float, float] = 0.0
     reg_bias: float = 0.0
     unknown: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+    nonnegative: bool = False
 
     strategies: ClassVar[tuple[str, ...]] = ("mean", "affinity")
 
@@ -135,8 +138,9 @@ class FactorEstimate(Factored, PointEstimate):
         Notes
         -----
         w = (X'X + diag(reg))^-1 X'y, with the rows of the rated items and a one for the bias in X:
-        half a sweep of ALS, and ridge regression (Hoerl & Kennard 1970). A row without ratings is
-        the row of an unknown user. It has no interval of its own: `Posterior.fold_in` has.
+        half a sweep of ALS, and ridge regression (Hoerl & Kennard 1970). Where an unknown row is
+        not zero the penalty is of the distance from it, and rows of `fit_nmf` do not go below zero
+        (Lawson & Hanson 1974, ch. 23). It has no interval of its own: `Posterior.fold_in` has.
 
         Examples
         --------
@@ -220,7 +224,8 @@ class FactorEstimate(Factored, PointEstimate):
             for name, values in arrays.items()
             if values is not None
         }
-        return Held(kept, {name: getattr(self, name) for name in _NUMBERS})
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        return Held(kept, numbers | {"nonnegative": int(self.nonnegative)})
 
     @classmethod
     def _made(
@@ -236,4 +241,5 @@ class FactorEstimate(Factored, PointEstimate):
             center=float(attributes["center"]),
             reg=float(reg) if np.ndim(reg) == 0 else (float(reg[0]), float(reg[1])),
             reg_bias=float(attributes["reg_bias"]),
+            nonnegative=bool(attributes["nonnegative"]),
         )

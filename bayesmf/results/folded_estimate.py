@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayesmf.folding.planning import FUNCTION, OTHER, ids_of, plan
-from bayesmf.folding.ridge import ridge_rows
+from bayesmf.folding.ridge import nonnegative_rows, ridge_rows
 from bayesmf.ids import as_array, lookup_ids
 from bayesmf.point.als import Penalty, SingularRowError
 from bayesmf.results.factor_estimate import FactorEstimate
@@ -104,11 +104,15 @@ def fold_into(
     )
     partners = estimate.rows_of(partner)
     toward = estimate.unknown_row(whose)
+    has_bias = estimate.user_bias is not None
     try:
-        rows = ridge_rows(
-            planned, partners, penalty, center=estimate.center,
-            has_bias=estimate.user_bias is not None, toward=toward,
-        )  # fmt: skip
+        if estimate.nonnegative:
+            rows = nonnegative_rows(planned, partners, penalty, toward=toward)
+        else:
+            rows = ridge_rows(
+                planned, partners, penalty, center=estimate.center, has_bias=has_bias,
+                toward=toward,
+            )  # fmt: skip
     except SingularRowError as error:
         raise ValueError(f"{FUNCTION} cannot solve: {error}. Give a positive 'reg'.") from None
     lowest, highest = planned.ratings.bounds
@@ -217,6 +221,7 @@ def _with_rows(
         reg=estimate.reg,
         reg_bias=estimate.reg_bias,
         unknown=estimate.unknown,
+        nonnegative=estimate.nonnegative,
         loss=np.empty(0),
         settings=estimate.settings,
         tried=estimate.tried,
