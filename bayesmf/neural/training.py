@@ -285,9 +285,10 @@ def search(
     ahead = pace.max_epochs
     while ahead:
         loss = network.run(held.part, rate, rng)
-        found = network.means(network.weights(), held.part, held.users, held.items)
-        found = network.center + network.scale * found
-        rmse = _rmse(found, held.values)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+            found = network.means(network.weights(), held.part, held.users, held.items)
+            found = network.center + network.scale * found
+            rmse = _rmse(found, held.values)
         check_finite(loss + rmse, function)
         tried.append((rate, rmse))
         if pace.patience is None or rmse < best - LEAST_GAIN * network.scale:
