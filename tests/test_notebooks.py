@@ -33,7 +33,7 @@ def text_of(notebook, start):
 
 
 def test_there_are_notebooks():
-    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb"]
+    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb", "svd_and_missing_cells.ipynb"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -62,3 +62,19 @@ def test_quickstart():
     assert "max='800'" in bars
     assert "RMSE 0." in bars
     assert "singular_value[9]" in text_of(notebook, "az.summary(")
+
+
+def test_svd_and_missing_cells():
+    """Its own assertions hold, and what the text says of the figures is in them."""
+    notebook = executed(ROOT / "notebooks" / "svd_and_missing_cells.ipynb")
+    lines = text_of(notebook, "share of its loss").splitlines()
+    ratings, expected = (float(line.split(":")[1]) for line in lines[:2])
+    assert expected < 0.4 * ratings
+    shares = [line.split("'")[1] for line in text_of(notebook, "svd.settings[").splitlines()]
+    zero, mean, bias = (int(share.rstrip("%")) for share in shares)
+    assert zero > bias > mean
+    errors = {
+        line.split("  ")[0]: float(line.split()[-4])
+        for line in text_of(notebook, "judged.table[[").splitlines()[1:]
+    }
+    assert errors["ALS"] < errors["SVD, filled again"] < errors["biases"] < errors["SVD, zeros"]
