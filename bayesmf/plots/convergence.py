@@ -125,7 +125,7 @@ def plot_noise_trace(posterior: Sampled, *, ax: Axes | None = None) -> Axes:
 
 @styled
 def plot_loss(estimate: Descended, *, ax: Axes | None = None, **line: Any) -> Axes:
-    """Penalised squared error of alternating least squares after each half-sweep.
+    """Loss of a point estimate after each step of its fit: a half-sweep of ALS, an epoch of SGD.
 
     Parameters
     ----------
