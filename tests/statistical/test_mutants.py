@@ -24,7 +24,7 @@ from tests.statistical.uniformity import coverage_p_values, rank_p_values
 
 SEED = 1859
 POWER = 0.99
-KERNELS_EACH = 2
+KERNELS_EACH = 1
 """Faults of each compiled file that `make test` plants, since each is compiled anew; `make verify`
 plants all, and `test_tools.py` holds that it has seen them."""
 
