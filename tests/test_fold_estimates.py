@@ -195,3 +195,11 @@ def test_a_logistic_link_is_no_ridge_regression(world):
     for call in (lambda: pmf.fold_in(new), lambda: pmf.borrow(900)):
         with pytest.raises(ValueError, match="needs the identity link"):
             call()
+
+
+def test_what_is_said_of_a_whole_fit_is_not_said_of_folded_rows(world):
+    als, _, new = world
+    for function, asked in (("similar_users", 60), ("similar_items", 3), ("top_items", 0)):
+        for folded in (als.fold_in(new), als.borrow(60)):
+            with pytest.raises(ValueError, match=f"{function} is about a whole fit"):
+                getattr(folded, function)(asked)

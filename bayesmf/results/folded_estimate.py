@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from bayesmf.sources import Estimate
 from bayesmf.validation import Described, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bayesmf.ratings import Ratings
     from bayesmf.results.point_estimate import Held
     from bayesmf.sources import Source
@@ -25,12 +27,27 @@ if TYPE_CHECKING:
 SIDES = ("user", "item")
 
 
+def _refused(function: str) -> Callable[..., NoReturn]:
+    # Canonical coordinates are those of all rows: these few have others, in which two of them are
+    # always alike or opposite.
+    def refuse(self: FoldedEstimate, *_: object, **__: object) -> NoReturn:
+        del self
+        raise ValueError(
+            f"{function} is about a whole fit, and here are rows that were folded into one: ask "
+            "the estimate that they were folded into."
+        )
+
+    refuse.__name__, refuse.__doc__ = function, "Refused: ask the estimate of the fit."
+    return refuse
+
+
 @dataclass(eq=False, kw_only=True, repr=False)
 class FoldedEstimate(FactorEstimate):
     """Rows that were folded into an estimate, or that borrow others' rows.
 
     It predicts, recommends and compares as any estimate does, for these rows. `ratings` are theirs,
-    among all ids of the other side.
+    among all ids of the other side. What is said of a whole fit (`similar_users`, `similar_items`,
+    `top_items`) is asked of the estimate that the rows were folded into.
 
     Attributes
     ----------
@@ -45,6 +62,10 @@ class FoldedEstimate(FactorEstimate):
     side: str
     bounds: tuple[float, float]
     middle: tuple[np.ndarray, np.ndarray]
+
+    similar_users = _refused("similar_users")
+    similar_items = _refused("similar_items")
+    top_items = _refused("top_items")
 
     def _check_clip(self, clip: object) -> tuple[float, float] | None:
         return self.bounds if clip is True else super()._check_clip(clip)
