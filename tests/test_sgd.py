@@ -169,6 +169,14 @@ def test_penalties_are_chosen_by_als(truth):
     assert sgd.tried.query("epoch == 0")["rmse"].tolist() == als.tried["rmse"].tolist()
 
 
+def test_factors_without_a_penalty_need_no_solution_of_als(truth):
+    """Rows with fewer ratings than factors: least squares has many answers, descent goes to one."""
+    n_factors = np.bincount(truth.ratings.items).min() + 1
+    sgd = bayesmf.fit_sgd(truth.ratings, n_factors=n_factors, reg=0.0, max_epochs=2, **OPTIONS)
+    assert (sgd.reg, sgd.n_factors) == (0, n_factors)
+    assert np.isfinite(sgd.loss).all()
+
+
 def test_other_units_are_another_name_for_the_same_fit(truth):
     """Ratings ten times as large and far from zero: the same fit, ten times as large."""
     frame = truth.ratings.to_frame()
