@@ -203,3 +203,13 @@ def test_what_is_said_of_a_whole_fit_is_not_said_of_folded_rows(world):
         for folded in (als.fold_in(new), als.borrow(60)):
             with pytest.raises(ValueError, match=f"{function} is about a whole fit"):
                 getattr(folded, function)(asked)
+
+
+@pytest.mark.parametrize(("by", "shrinkage"), [(None, 0.0), ("user", 5.0), ("item", 5.0)])
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_rows_folded_into_means_are_what_their_own_ratings_made_them(world, by, shrinkage, side):
+    mean = bayesmf.fit_mean(world[1], by=by, shrinkage=shrinkage, **OPTIONS)
+    some = world[1][world[1][side].isin(world[1][side].unique()[:3])]
+    folded = mean.fold_in(some, side=side)
+    expected = mean.predict(some)["mean"]
+    np.testing.assert_allclose(folded.predict(some)["mean"], expected, rtol=1e-9)

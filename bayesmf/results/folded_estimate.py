@@ -136,6 +136,8 @@ def fold_into(
             )  # fmt: skip
     except SingularRowError as error:
         raise ValueError(f"{FUNCTION} cannot solve: {error}. Give a positive 'reg'.") from None
+    if not estimate.n_factors and not estimate.rows_of(whose).any():
+        rows[:] = 0.0  # a mean that is not of this side: none of its rows has a bias
     lowest, highest = planned.ratings.bounds
     low, high = _bounds_of(estimate)
     return _with_rows(
