@@ -213,3 +213,18 @@ def test_rows_folded_into_means_are_what_their_own_ratings_made_them(world, by, 
     folded = mean.fold_in(some, side=side)
     expected = mean.predict(some)["mean"]
     np.testing.assert_allclose(folded.predict(some)["mean"], expected, rtol=1e-9)
+
+
+def test_known_rows_of_the_other_side_are_not_folded_into_folded_rows(world):
+    """An item of the fit has other ratings than those of folded users; a new one has theirs."""
+    als, _, new = world
+    folded, user = als.fold_in(new), new["user"].iloc[0]
+    with pytest.raises(ValueError, match="ratings of new items, since users were folded in"):
+        folded.fold_in(([user], [new["item"].iloc[0]], [3.0]), side="item")
+    assert folded.fold_in(([user], [999], [3.0])).ratings.item_ids.tolist() == [999]
+
+
+def test_who_is_described_by_zeros_is_near_nobody(world):
+    table = pd.DataFrame({"young": [1, 0, 0], "old": [0, 1, 0]}, index=[0, 1, 900])
+    with pytest.raises(ValueError, match="a number other than zero, .* Got none for 900"):
+        world[0].borrow(900, attributes=table)
