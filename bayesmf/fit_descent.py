@@ -215,6 +215,10 @@ def _tune(
     cores: int,
     progress: Progress,
 ) -> Tuned:
+    if reg is not None:
+        # The biases' penalty is chosen without factors: with them, ALS may have no solution for
+        # what descent goes down all the same.
+        settings = settings._replace(n_factors=0)
     with ThreadPoolExecutor(max(1, cores - 1)) as pool:  # this thread works too
         means = als_means(settings, pool if cores > 1 else None)
         return tune(

@@ -57,7 +57,9 @@ def fit_mean(
     Returns
     -------
     FactorEstimate
-        Without factors: `center` is the mean of all, and a row's bias what its own differs by.
+        Without factors: `center` is the mean of all, and a row's bias what its own differs by;
+        `reg_bias` is the shrinkage. A side whose means are not taken has biases of zero, and rows
+        of it that are folded in have too.
 
     Raises
     ------
@@ -104,7 +106,6 @@ def fit_mean(
         parts = _parts(data, by, amount)
         search.finish(sigma)
     errors = data.values - cell_means(*parts, data.mean, data.users, data.items)
-    shrunk = f", shrinkage={amount:.3g}" if amount else ""
     return FactorEstimate(
         ratings=data,
         user_factors=parts[0],
@@ -112,11 +113,12 @@ def fit_mean(
         user_bias=parts[2],
         item_bias=parts[3],
         center=data.mean,
+        reg_bias=amount,  # what a row's mean is in least squares, and in `fold_in`
         # Ratings without noise still get an interval, if a thin one.
         sigma=max(sigma, 1e-9 * data.sd),
         loss=np.array([errors @ errors]),
         steps=Steps("Mean", "step"),
-        details=f"mean of each {by}{shrunk}" if by else "mean of all",
+        details=f"mean of each {by}" if by else "mean of all",
         settings={
             "by": by,
             "shrinkage": amount,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -202,17 +202,23 @@ def check_gradient(
     function = "check_gradient"
     if not callable(loss):
         fail("loss", function, "callable", Described(type(loss).__name__), TypeError)
-    x = np.asarray(at, dtype=np.float64)
+    try:
+        x = np.asarray(at, dtype=np.float64)
+    except (TypeError, ValueError):
+        fail("at", function, "a vector of finite numbers", Described(type(at).__name__), TypeError)
     if x.ndim != 1 or not x.size or not np.isfinite(x).all():
         fail("at", function, "a vector of finite numbers", Described(f"shape {x.shape}"))
     many = check_integer(n_coordinates, "n_coordinates", function, minimum=1)
     half = check_number(step, "step", function, above=0)
     seed = check_seed(random_seed, function)
     rng = np.random.default_rng(seed)
-    found = np.asarray(loss(x.copy())[1], dtype=np.float64)
+    value, found = _both(loss(x.copy()), function)
     if found.shape != x.shape:
         must = f"a function whose gradient has the shape {x.shape} of 'at'"
         fail("loss", function, must, Described(f"one of shape {found.shape}"))
+    if not (np.isfinite(value) and np.isfinite(found).all()):
+        must = "a function that is finite, with its gradient, at 'at'"
+        fail("loss", function, must, Described("NaN or infinity"))
     looked = np.sort(rng.permutation(x.size)[:many])
     numeric = np.empty(len(looked))
     for place, one in enumerate(looked):
@@ -227,3 +233,12 @@ def check_gradient(
     error = float(np.linalg.norm(analytic - numeric) / size) if size > 0 else 0.0
     columns = {"coordinate": looked, "analytic": analytic, "numeric": numeric}
     return GradientCheck(error, pd.DataFrame(columns))
+
+
+def _both(given: Any, function: str) -> tuple[float, np.ndarray]:
+    try:
+        value, gradient = given
+        return float(value), np.asarray(gradient, dtype=np.float64)
+    except (TypeError, ValueError):
+        must = "a function that gives its value, a number, and its gradient, an array of numbers"
+        fail("loss", function, must, Described(f"one that gives {type(given).__name__}"), TypeError)

@@ -195,3 +195,36 @@ def test_a_logistic_link_is_no_ridge_regression(world):
     for call in (lambda: pmf.fold_in(new), lambda: pmf.borrow(900)):
         with pytest.raises(ValueError, match="needs the identity link"):
             call()
+
+
+def test_what_is_said_of_a_whole_fit_is_not_said_of_folded_rows(world):
+    als, _, new = world
+    for function, asked in (("similar_users", 60), ("similar_items", 3), ("top_items", 0)):
+        for folded in (als.fold_in(new), als.borrow(60)):
+            with pytest.raises(ValueError, match=f"{function} is about a whole fit"):
+                getattr(folded, function)(asked)
+
+
+@pytest.mark.parametrize(("by", "shrinkage"), [(None, 0.0), ("user", 5.0), ("item", 5.0)])
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_rows_folded_into_means_are_what_their_own_ratings_made_them(world, by, shrinkage, side):
+    mean = bayesmf.fit_mean(world[1], by=by, shrinkage=shrinkage, **OPTIONS)
+    some = world[1][world[1][side].isin(world[1][side].unique()[:3])]
+    folded = mean.fold_in(some, side=side)
+    expected = mean.predict(some)["mean"]
+    np.testing.assert_allclose(folded.predict(some)["mean"], expected, rtol=1e-9)
+
+
+def test_known_rows_of_the_other_side_are_not_folded_into_folded_rows(world):
+    """An item of the fit has other ratings than those of folded users; a new one has theirs."""
+    als, _, new = world
+    folded, user = als.fold_in(new), new["user"].iloc[0]
+    with pytest.raises(ValueError, match="ratings of new items, since users were folded in"):
+        folded.fold_in(([user], [new["item"].iloc[0]], [3.0]), side="item")
+    assert folded.fold_in(([user], [999], [3.0])).ratings.item_ids.tolist() == [999]
+
+
+def test_who_is_described_by_zeros_is_near_nobody(world):
+    table = pd.DataFrame({"young": [1, 0, 0], "old": [0, 1, 0]}, index=[0, 1, 900])
+    with pytest.raises(ValueError, match="a number other than zero, .* Got none for 900"):
+        world[0].borrow(900, attributes=table)

@@ -157,6 +157,16 @@ def test_means(split):
         )
 
 
+def test_more_neighbours_than_rows_are_all_of_them(split):
+    options = {"random_seed": 1, "progressbar": False, **OPTIONS, "by": "user"}
+    n_users = len(bayesmf.Ratings(split[0]).user_ids)
+    everyone = bayesmf.fit_neighbors(split[0], **options | {"n_neighbors": n_users})
+    more = bayesmf.fit_neighbors(split[0], **options | {"n_neighbors": 10**15})
+    assert more.predict(split[1])["mean"].equals(everyone.predict(split[1])["mean"])
+    none = bayesmf.fit_neighbors(split[0], **options | {"min_support": 10**20})
+    assert not none.similar_users(none.ratings.user_ids[0])["similarity"].any()
+
+
 def test_means_shrink(split):
     plain = bayesmf.fit_mean(split[0], by="item", random_seed=1, progressbar=False)
     given = bayesmf.fit_mean(split[0], by="item", shrinkage=3.0, random_seed=1, progressbar=False)

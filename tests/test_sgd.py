@@ -46,6 +46,10 @@ def test_a_wrong_gradient_is_seen(truth):
         ({"at": [[1.0]]}, ValueError, "a vector of finite numbers. Got shape"),
         ({"at": [np.nan]}, ValueError, "a vector of finite numbers"),
         ({"loss": lambda x: (0.0, x[:1])}, ValueError, "whose gradient has the shape"),
+        ({"at": ["a"]}, TypeError, "a vector of finite numbers. Got list"),
+        ({"loss": lambda x: float(x @ x)}, TypeError, "its value, a number, and its gradient"),
+        ({"loss": lambda x: (x, 2 * x)}, TypeError, "its value, a number, and its gradient"),
+        ({"loss": lambda x: (np.nan, 2 * x)}, ValueError, "Got NaN or infinity"),
         ({"step": 0.0}, ValueError, "greater than 0"),
         ({"n_coordinates": 0}, ValueError, "a positive integer"),
     ],
@@ -167,6 +171,14 @@ def test_penalties_are_chosen_by_als(truth):
     als = bayesmf.fit_als(truth.ratings, n_factors=2, **OPTIONS)
     assert (sgd.reg, sgd.reg_bias) == (als.reg, als.reg_bias)
     assert sgd.tried.query("epoch == 0")["rmse"].tolist() == als.tried["rmse"].tolist()
+
+
+def test_factors_without_a_penalty_need_no_solution_of_als(truth):
+    """Rows with fewer ratings than factors: least squares has many answers, descent goes to one."""
+    n_factors = np.bincount(truth.ratings.items).min() + 1
+    sgd = bayesmf.fit_sgd(truth.ratings, n_factors=n_factors, reg=0.0, max_epochs=2, **OPTIONS)
+    assert (sgd.reg, sgd.n_factors) == (0, n_factors)
+    assert np.isfinite(sgd.loss).all()
 
 
 def test_other_units_are_another_name_for_the_same_fit(truth):

@@ -150,3 +150,15 @@ def test_ratings_far_from_zero_keep_their_differences(truth):
     np.testing.assert_allclose(*explained, rtol=1e-5)
     means = [one.predict(frame)["mean"] for one in (here, there)]
     np.testing.assert_allclose(means[0], means[1] - 1.6e9, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))  # one of which holds the one other rating out
+def test_all_but_what_is_held_out_may_be_alike(seed):
+    ratings = ([1, 2, 1, 2], [0, 0, 1, 1], [3.0, 3.0, 3.0, 4.0])
+    options = {"n_factors": 1, "random_seed": seed, "progressbar": False}
+    for estimate in (
+        bayesmf.fit_svd(ratings, max_iter=3, **options),
+        bayesmf.fit_sgd(ratings, **options),
+    ):
+        assert np.isfinite(estimate.predict([(1, 0), (2, 1)])["mean"]).all()
+        assert 0 < estimate.sigma < 2

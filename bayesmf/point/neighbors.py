@@ -87,7 +87,7 @@ class Neighbors(NamedTuple):
         def write(_: int, part: slice) -> None:
             similarity_rows(
                 wanted[part], *self.own, self.own_residuals, *self.other, self.other_residuals,
-                self.shrinkage, self.min_support, out[part],
+                self.shrinkage, min(self.min_support, self.other.n_rows + 1), out[part],
             )  # fmt: skip
 
         over_blocks(write, list(chunks(len(wanted), self.rows_at_once)), executor)
@@ -107,6 +107,7 @@ class Neighbors(NamedTuple):
         rows, if there are such.
         """
         out = np.zeros(len(rows))
+        n_neighbors = min(n_neighbors, self.own.n_rows)  # room is made for so many
         cells = np.flatnonzero((rows >= 0) & (others >= 0))
 
         def weigh(similar: np.ndarray, at: np.ndarray, here: np.ndarray) -> None:

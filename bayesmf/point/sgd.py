@@ -86,7 +86,7 @@ def run(
         If the learning rate is so large that numbers are lost.
     """
     k, d = descent.n_factors, descent.n_factors + descent.biases
-    scale = ratings.sd
+    scale = ratings.sd or 1.0  # what is left without the validation part may be all alike
     unit = np.array([np.sqrt(scale)] * k + [scale] * descent.biases)
     targets = (ratings.values - center) / scale
     codes = {"user": ratings.users, "item": ratings.items}

@@ -98,14 +98,18 @@ def decompositions(
     start = generator(seed, "svd").standard_normal(min(ratings.n_users, ratings.n_items))
     while True:
         away = targets - term.at(ratings.users, ratings.items)
-        left, values, right = svds(
-            _operator(ratings, away, term), k=n_factors, v0=start, solver="arpack"
-        )
-        approximation = _shared(left[:, ::-1], values[::-1], right[::-1].T)
-        errors = targets - approximation.at(ratings.users, ratings.items)
         # |S + A B'|^2 is that of A B', and on observed cells that of the rating in place of it.
         total = float(np.sum((term.left.T @ term.left) * (term.right.T @ term.right)))
         total += float(away @ (2 * targets - away))
+        if total == 0:  # ratings without the held-out part that are all alike: ARPACK refuses zero
+            sides = (np.zeros((n, n_factors)) for n in (ratings.n_users, ratings.n_items))
+            approximation, values = LowRank(*sides), np.zeros(n_factors)
+        else:
+            left, values, right = svds(
+                _operator(ratings, away, term), k=n_factors, v0=start, solver="arpack"
+            )
+            approximation = _shared(left[:, ::-1], values[::-1], right[::-1].T)
+        errors = targets - approximation.at(ratings.users, ratings.items)
         yield Decomposition(approximation, values[::-1], total, float(errors @ errors), center)
         term = approximation
 

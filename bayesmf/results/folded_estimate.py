@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import pandas as pd
 
-from bayesmf.folding.planning import FUNCTION, OTHER, ids_of, plan
+from bayesmf.folding.planning import ARGUMENT, FUNCTION, OTHER, ids_of, plan
 from bayesmf.folding.ridge import nonnegative_rows, ridge_rows
 from bayesmf.ids import as_array, lookup_ids
 from bayesmf.point.als import Penalty, SingularRowError
@@ -18,6 +18,9 @@ from bayesmf.sources import Estimate
 from bayesmf.validation import Described, check_choice, check_integer, check_number, fail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bayesmf.folding.planning import Folding
     from bayesmf.ratings import Ratings
     from bayesmf.results.point_estimate import Held
     from bayesmf.sources import Source
@@ -25,12 +28,27 @@ if TYPE_CHECKING:
 SIDES = ("user", "item")
 
 
+def _refused(function: str) -> Callable[..., NoReturn]:
+    # Canonical coordinates are those of all rows: these few have others, in which two of them are
+    # always alike or opposite.
+    def refuse(self: FoldedEstimate, *_: object, **__: object) -> NoReturn:
+        del self
+        raise ValueError(
+            f"{function} is about a whole fit, and here are rows that were folded into one: ask "
+            "the estimate that they were folded into."
+        )
+
+    refuse.__name__, refuse.__doc__ = function, "Refused: ask the estimate of the fit."
+    return refuse
+
+
 @dataclass(eq=False, kw_only=True, repr=False)
 class FoldedEstimate(FactorEstimate):
     """Rows that were folded into an estimate, or that borrow others' rows.
 
     It predicts, recommends and compares as any estimate does, for these rows. `ratings` are theirs,
-    among all ids of the other side.
+    among all ids of the other side. What is said of a whole fit (`similar_users`, `similar_items`,
+    `top_items`) is asked of the estimate that the rows were folded into.
 
     Attributes
     ----------
@@ -45,6 +63,10 @@ class FoldedEstimate(FactorEstimate):
     side: str
     bounds: tuple[float, float]
     middle: tuple[np.ndarray, np.ndarray]
+
+    similar_users = _refused("similar_users")
+    similar_items = _refused("similar_items")
+    top_items = _refused("top_items")
 
     def _check_clip(self, clip: object) -> tuple[float, float] | None:
         return self.bounds if clip is True else super()._check_clip(clip)
@@ -93,6 +115,8 @@ def fold_into(
         if value is not None:
             check_number(value, name, FUNCTION, at_least=0)
     planned = plan(new_ratings, estimate.ratings, side)
+    if isinstance(estimate, FoldedEstimate):
+        _refuse_other_side(estimate, planned)
     started = time.perf_counter()
     whose, partner = planned.side, OTHER[planned.side]
     of_sides = estimate.reg if isinstance(estimate.reg, tuple) else (estimate.reg, estimate.reg)
@@ -115,6 +139,8 @@ def fold_into(
             )  # fmt: skip
     except SingularRowError as error:
         raise ValueError(f"{FUNCTION} cannot solve: {error}. Give a positive 'reg'.") from None
+    if not estimate.n_factors and not estimate.rows_of(whose).any():
+        rows[:] = 0.0  # a mean that is not of this side: none of its rows has a bias
     lowest, highest = planned.ratings.bounds
     low, high = _bounds_of(estimate)
     return _with_rows(
@@ -122,6 +148,19 @@ def fold_into(
         f"folded in by ridge regression, reg={penalty.reg:.3g}, reg_bias={penalty.reg_bias:.3g}",
         time.perf_counter() - started,
     )  # fmt: skip
+
+
+def _refuse_other_side(estimate: FoldedEstimate, planned: Folding) -> None:
+    # Of a row of the other side it has the ratings by these few alone.
+    if planned.side == estimate.side:
+        return
+    old = ids_of(planned.ratings, planned.side).intersection(ids_of(estimate.ratings, planned.side))
+    if len(old):
+        must = (
+            f"ratings of new {planned.side}s, since {estimate.side}s were folded in; known ones "
+            "are folded into the first estimate"
+        )
+        fail(ARGUMENT, FUNCTION, must, Described(f"{planned.side} {old.tolist()[0]!r}"))
 
 
 def borrow_for(
@@ -170,10 +209,15 @@ def _nearest(
     table = attributes.astype(np.float64)
     if table.index.has_duplicates or not np.isfinite(table.to_numpy()).all():
         fail("attributes", function, "finite numbers, one row for each id", Described("others"))
+    directed = table.index[table.any(axis=1)]
     missing = own[~own.isin(table.index)]
     if len(missing):
         must = "a DataFrame with a row for each id"
         fail("attributes", function, must, Described(f"none for {missing.tolist()[0]!r}"))
+    aimless = own[~own.isin(directed)]
+    if len(aimless):
+        must = "a DataFrame in which each id has a number other than zero, or it has no cosine"
+        fail("attributes", function, must, Described(f"none for {aimless.tolist()[0]!r}"))
     there = np.flatnonzero(known.isin(table.index))
     if len(there) < many:
         must = f"a DataFrame with at least {many} of the fitted rows"

@@ -111,7 +111,8 @@ class PointEstimate(Result):
         Parameters
         ----------
         pairs : DataFrame, Ratings, or list of (user, item)
-            Cells to predict. An unknown user or item has neither factors nor a bias.
+            Cells to predict. An unknown user or item has no bias, and no factors either or the mean
+            ones of its side, as its fit says.
         clip : bool or (low, high), default False
             Clip means to the range of the training ratings, or to a given one.
         round_to : float, optional
@@ -152,7 +153,8 @@ class PointEstimate(Result):
         Parameters
         ----------
         users : id or sequence of ids, optional
-            By default all users. An unknown user gets the items with the largest biases.
+            By default all users. An unknown user gets what `predict` rates highest for one: without
+            factors, the items with the largest biases.
         n : int, default 10
             Length of each list; shorter where nothing is left.
         strategy : {"mean", "affinity"}, default "mean"
