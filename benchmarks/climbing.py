@@ -66,6 +66,7 @@ def _panel(ax: Axes, at: dict[str, tuple[float, float]], title: str) -> None:
         ylabel="RMSE on test ratings",
         title=title,
     )
+    ax.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
     ax.margins(0.12)
     grid(ax, "both")
     if left_out:
