@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+SITE := docs/_build/html
 
-.PHONY: help demo test verify bench lint clean
+.PHONY: help demo test docs verify bench dist lint clean
 
 help:
 	@echo "make demo    fit the real MovieLens table, print the comparison, write an HTML page"
 	@echo "make test    lint, types, layers and the test suite"
+	@echo "make docs    the site in docs/_build/html, with every notebook executed"
 	@echo "make verify  the random tests at several times their size; writes docs/verification.md"
 	@echo "make bench   the tables of docs/benchmarks.md, with the peers installed"
+	@echo "make dist    the wheel, tried in an environment of its own"
 	@echo "make clean   remove the environment and the caches"
 
 $(VENV)/python.ok:
@@ -36,6 +39,16 @@ lint: $(VENV)/test.ok
 test: $(VENV)/test.ok lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
+docs: $(VENV)/docs.ok
+	$(BIN)/sphinx-build -W --keep-going -q -b html -c docs . $(SITE)
+	$(BIN)/python -m docs.check_site $(SITE)
+	@echo "Open $(SITE)/index.html: it needs no network."
+
+dist: $(VENV)/dist.ok
+	rm -rf dist
+	$(BIN)/python -m build --quiet --outdir dist
+	$(BIN)/python -m tests.wheel dist
+
 verify: $(VENV)/test.ok
 	$(BIN)/python -m tests.resuming 20
 	$(BIN)/python -m pytest -n $(WORKERS) --thorough -m thorough
@@ -45,4 +58,4 @@ bench: $(VENV)/bench.ok
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo.html
+	rm -rf $(VENV) docs/_build docs/reference/generated dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo.html

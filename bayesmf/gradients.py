@@ -43,9 +43,11 @@ class SquaredLoss:
 
     Notes
     -----
-    The loss is that of `fit_als` and `fit_sgd` (Koren, Bell & Volinsky 2009, eq. 5):
-    sum (r_ij - u_i.v_j - b_i - c_j)^2 + reg (sum |u_i|^2 + sum |v_j|^2)
-    + reg_bias (sum b_i^2 + sum c_j^2), on centred ratings.
+    The loss is that of `fit_als` and `fit_sgd` (Koren, Bell & Volinsky 2009, eq. 5), on centred
+    ratings::
+
+        sum (r_ij - u_i.v_j - b_i - c_j)^2 + reg (sum |u_i|^2 + sum |v_j|^2)
+            + reg_bias (sum b_i^2 + sum c_j^2)
 
     Examples
     --------

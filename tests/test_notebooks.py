@@ -1,13 +1,27 @@
-"""Every notebook runs from top to bottom, and what it says of its numbers is true."""
+"""The notebooks are in order; two of them run here from top to bottom, all in `make docs`."""
 
-import pathlib
+import ast
+import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
-import nbformat
+import jupytext
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.md"))
+WITH_EXERCISES = ("02", "03", "04", "05", "06")
+PLOTS = re.compile(r"plt\.show\(\)|\bplots\.plot_")
+
+
+def cells(path, kind):
+    return [cell for cell in jupytext.read(path).cells if cell.cell_type == kind]
+
+
+def prose(path):
+    return "\n\n".join(cell.source for cell in cells(path, "markdown"))
 
 
 def executed(path):
@@ -16,7 +30,7 @@ def executed(path):
         warnings.simplefilter("ignore", DeprecationWarning)
         from nbclient import NotebookClient
 
-        notebook = nbformat.read(path, as_version=4)
+        notebook = jupytext.read(path)
         client = NotebookClient(
             notebook, timeout=240, resources={"metadata": {"path": path.parent}}
         )
@@ -32,49 +46,84 @@ def text_of(notebook, start):
     )
 
 
-def test_there_are_notebooks():
-    assert [path.name for path in NOTEBOOKS] == ["quickstart.ipynb", "svd_and_missing_cells.ipynb"]
+def said_on_standard_error(notebook):
+    return [
+        output.text
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+    ]
+
+
+def numbers(lines):
+    """The rows of two numbers of a table in plain text, by name."""
+    rows = {}
+    for name, *values in map(str.split, filter(str.strip, lines)):
+        if len(values) == 2 and all(re.fullmatch(r"-?\d+\.\d+", value) for value in values):
+            rows[name] = [float(value) for value in values]
+    return rows
+
+
+def test_there_are_eleven_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(1, 12)]
+    listed = re.findall(
+        r"^\.\./notebooks/(\S+)$", (ROOT / "docs/tutorials.md").read_text(), re.MULTILINE
+    )
+    assert listed == [path.stem for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
-def test_notebook_is_stored_with_its_outputs(path):
-    notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(cell.execution_count for cell in code)
-    assert not any(out.output_type == "error" for cell in code for out in cell.outputs)
+def test_a_notebook_has_what_all_have(path):
+    text = prose(path)
+    assert re.match(rf"# {int(path.name[:2])}\. \S", text)
+    assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
+    for heading in ("What to take along", "Where next", "References"):
+        assert f"## {heading}" in text
+    exercises = re.findall(r"^:{3,}\{admonition\} Exercise (\d+\.\d+)", text, re.MULTILINE)
+    solutions = re.findall(r"^:{3,}\{dropdown\} Solution (\d+\.\d+)", text, re.MULTILINE)
+    assert exercises == solutions
+    assert bool(exercises) == (path.name[:2] in WITH_EXERCISES)
 
 
-def test_quickstart():
-    notebook = executed(ROOT / "notebooks" / "quickstart.ipynb")
-    rows = {}
-    for line in text_of(notebook, "bayesmf.compare(").splitlines():
-        name, *values = line.split()
-        if len(values) == 2 and values[0].lstrip("-").replace(".", "").isdigit():
-            rows[name] = [float(value) for value in values]
-    als, bpmf = rows["RMSE"]
-    assert bpmf < als
-    assert 0.88 < rows["coverage_90"][1] < 0.92
-    assert rows["CRPS"][1] < rows["CRPS"][0]
-    lists = text_of(notebook, "post.recommend(").splitlines()
-    assert {line.split()[0] for line in lists if line[:1].isdigit()} == set("01234")
-    fit = next(cell for cell in notebook.cells if "= bayesmf.fit_bpmf(" in cell.source)
-    bars = "".join(out.get("data", {}).get("text/html", "") for out in fit.outputs)
-    assert "max='800'" in bars
-    assert "RMSE 0." in bars
-    assert "singular_value[9]" in text_of(notebook, "az.summary(")
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_asserts_what_it_claims_and_says_what_it_draws(path):
+    code = cells(path, "code")
+    asserted = [
+        node
+        for cell in code
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Assert)
+    ]
+    assert len(asserted) >= 5
+    assert not [node for node in asserted if isinstance(node.test, ast.Constant)]
+    for cell in code:
+        if PLOTS.search(cell.source):
+            assert cell.metadata.get("mystnb", {}).get("image", {}).get("alt"), cell.source
 
 
-def test_svd_and_missing_cells():
-    """Its own assertions hold, and what the text says of the figures is in them."""
-    notebook = executed(ROOT / "notebooks" / "svd_and_missing_cells.ipynb")
-    lines = text_of(notebook, "share of its loss").splitlines()
-    ratings, expected = (float(line.split(":")[1]) for line in lines[:2])
-    assert expected < 0.4 * ratings
-    shares = [line.split("'")[1] for line in text_of(notebook, "svd.settings[").splitlines()]
-    zero, mean, bias = (int(share.rstrip("%")) for share in shares)
-    assert zero > bias > mean
-    errors = {
-        line.split("  ")[0]: float(line.split()[-4])
-        for line in text_of(notebook, "judged.table[[").splitlines()[1:]
+def test_code_of_notebooks_is_linted(tmp_path):
+    for path in NOTEBOOKS:
+        jupytext.write(jupytext.read(path), tmp_path / f"{path.stem}.py", fmt="py:percent")
+    ruff = [sys.executable, "-m", "ruff"]
+    config = ["--config", str(ROOT / "pyproject.toml")]
+    about = ["--ignore", "B018,D,E402,E501,INP001,N999,S101,T201"]
+    for command in (["check", "--no-cache", *about], ["format", "--no-cache", "--diff"]):
+        ran = subprocess.run(
+            [*ruff, *command, *config, tmp_path], check=False, capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_errata_are_boxed_where_they_are_met():
+    """Each of those that docs/errata.md lists stands in a box of the notebook that it names."""
+    named = re.findall(r"notebooks/(\d\d)_\w+\.md", (ROOT / "docs/errata.md").read_text())
+    boxes = {
+        path.name[:2]: len(
+            re.findall(
+                r"^:{3,}\{admonition\} Erratum of common course notes", prose(path), re.MULTILINE
+            )
+        )
+        for path in NOTEBOOKS
     }
-    assert errors["ALS"] < errors["SVD, filled again"] < errors["biases"] < errors["SVD, zeros"]
+    assert sum(boxes.values()) == 7
+    assert set(named) == {number for number, count in boxes.items() if count}

@@ -26,8 +26,8 @@ TICKS = [0, 0.2, 0.4, 0.6, 0.8, 1]
 def coverage_curve(model: Predictor, test: object, *, draws: int = 200) -> pd.Series:
     """Share of test ratings inside the central interval of every nominal level from 1 to 99%.
 
-    A rating y lies in the central p-interval exactly when |2 F(y) - 1| <= p, with F the predictive
-    distribution function, so that one pass gives all levels.
+    A rating y lies in the central p-interval exactly when ``|2 F(y) - 1| <= p``, with F the
+    predictive distribution function, so that one pass gives all levels.
 
     Parameters
     ----------
