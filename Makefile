@@ -40,7 +40,7 @@ test: $(VENV)/test.ok lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 docs: $(VENV)/docs.ok
-	$(BIN)/sphinx-build -W --keep-going -q -b html -c docs . $(SITE)
+	$(BIN)/sphinx-build -W --keep-going -q -b html -c docs -d docs/_build/doctrees . $(SITE)
 	$(BIN)/python -m docs.check_site $(SITE)
 	@echo "Open $(SITE)/index.html: it needs no network."
 

@@ -285,7 +285,9 @@ def test_sigma_is_that_of_the_model_itself():
 def test_a_validation_fit_without_solution_is_an_error():
     """The whole table may be solvable where nine tenths of it are not."""
     frame = bayesmf.simulate(12, 10, 120, n_factors=2, random_seed=3).ratings.to_frame()
-    with pytest.raises(ValueError, match="without its validation part.*Give positive 'reg'"):
+    with pytest.raises(
+        ValueError, match="held out.*fewer ratings than coordinates.*Give positive 'reg'"
+    ):
         bayesmf.fit_als(
             frame, n_factors=3, reg=0, reg_bias=0, validation_size=0.9, random_seed=0,
             progressbar=False,

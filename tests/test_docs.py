@@ -1,11 +1,13 @@
 """The documents are finished, and their links lead somewhere."""
 
+import itertools
 import os
 import pathlib
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -16,7 +18,7 @@ import bayesmf
 from bayesmf.cli.main import main
 from bayesmf.diagnostics import convergence
 from bayesmf.report import page as page_of_a_report
-from docs import check_site, plates
+from docs import check_site, house, plates
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [
@@ -93,6 +95,21 @@ def test_every_module_has_its_place_in_the_architecture():
     rooms = [path.name for path in package.glob("*.py") if path.name != "__init__.py"]
     rooms += [f"{path.parent.name}/" for path in package.glob("*/__init__.py")]
     assert [room for room in rooms if f"`{room}`" not in text] == []
+
+
+def test_floors_are_those_of_the_contract_of_imports():
+    """The table in the architecture, and so its picture, has rooms where imports have them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [c["layers"] for c in settings["contracts"] if c["id"] == "floors"]
+    level = {
+        room: -depth
+        for depth, layer in enumerate(layers)
+        for room in layer.replace("bayesmf.", "").split(" | ")
+    }
+    heights = [[level.pop(room) for room in rooms] for rooms in house.floors().values()]
+    assert level == {}
+    for below, above in itertools.pairwise(heights):
+        assert max(below) < min(above)
 
 
 @pytest.mark.timeout(600)

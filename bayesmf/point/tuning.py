@@ -126,7 +126,8 @@ def tune(
     rmse = known[key] if key in known else error(chosen, chosen_bias, settings.n_factors)
     if not math.isfinite(rmse):
         raise SingularRowError(
-            "without its validation part, the table has a row with fewer ratings than coordinates"
+            "a part of the ratings is held out to measure the error, and the rest has a row with "
+            "fewer ratings than coordinates"
         )
     return Tuned(penalty, rmse, tried)
 
