@@ -1,5 +1,8 @@
 """NUTS and ADVI return what Gibbs returns; what they cannot do is said before they start."""
 
+import os
+import subprocess
+import sys
 import time
 import warnings
 
@@ -132,6 +135,30 @@ def test_a_long_run_is_told_before_it_starts():
     with pytest.warns(UserWarning, match="take 9 GB of memory for its draws here"):
         length._replace(seconds=1.0, gigabytes=9.0).warn()
     length._replace(seconds=599.0).warn()
+
+
+SAME_BITS = """
+import hashlib, warnings, bayesmf
+warnings.simplefilter("ignore")  # so short a run says so
+ratings = bayesmf.simulate(12, 10, 60, random_seed=1).ratings
+fit = bayesmf.fit_bpmf(ratings, method="nuts", n_factors=2, tune=50, draws=50, chains=2,
+                       random_seed=1, progressbar=False)
+print(hashlib.sha256(fit.data["posterior"]["probe"].to_numpy().tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.thorough
+def test_code_just_compiled_gives_the_bits_of_code_from_the_cache(tmp_path):
+    where = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTENSOR_FLAGS": f"base_compiledir={tmp_path}"}
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", SAME_BITS], env=os.environ | where, check=True,
+            capture_output=True,
+        ).stdout
+        for _ in range(2)
+    ]  # fmt: skip
+    assert len(runs[0]) > 60
+    assert runs[0] == runs[1]
 
 
 def test_short_gradients_are_taken_by_one_thread(monkeypatch):

@@ -62,9 +62,12 @@ class Density:
         log_density = model.logp()
         mode = Mode(WithoutLock(), get_mode("NUMBA").provided_optimizer)
         slopes: Any = grad(log_density, values)
-        function: Any = pytensor.function(  # type: ignore[attr-defined]
-            values, [log_density, *slopes], mode=mode
-        )
+        # Where Numba may reorder sums, code that was just compiled rounds otherwise than the same
+        # code from its cache, into which less is inlined: a seed would not mean the same bits.
+        with pytensor.config.change_flags(numba__fastmath=False):
+            function: Any = pytensor.function(  # type: ignore[attr-defined]
+                values, [log_density, *slopes], mode=mode
+            )
         self._compiled = function.vm.jit_fn
         inputs = function.maker.fgraph.inputs[len(values) :]
         # Data of the model, which the compiled function takes as arguments.
