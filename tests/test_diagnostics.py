@@ -65,7 +65,7 @@ def test_every_number_is_that_of_arviz(fitted):
     for measure_of, column, options in (
         (az.rhat, "r_hat", {"method": "rank"}),
         (az.ess, "ess_bulk", {"method": "bulk"}),
-        (az.ess, "ess_tail", {"method": "tail", "prob": 0.9}),
+        (az.ess, "ess_tail", {"method": "tail", "prob": (0.05, 0.95)}),
     ):
         expected = measure_of(kept, **options)
         for name in ("alpha", "singular_value", "user_effect", "probe"):

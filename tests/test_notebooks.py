@@ -128,3 +128,42 @@ def test_errata_are_boxed_where_they_are_met():
     }
     assert sum(boxes.values()) == 7
     assert set(named) == {number for number, count in boxes.items() if count}
+
+
+@pytest.mark.timeout(600)
+def test_the_first_notebook_says_what_the_readme_and_the_landing_page_say():
+    notebook = executed(NOTEBOOKS[0])
+    assert said_on_standard_error(notebook) == []
+    scores = numbers(text_of(notebook, "comparison = bayesmf.compare(").splitlines())
+    readme = (ROOT / "README.md").read_text()
+    promised = numbers(readme.splitlines())
+    assert len(scores) == len(promised) == 13
+    for name in set(scores) - {"fit_seconds"}:
+        assert scores[name] == pytest.approx(promised[name], abs=0.005), name
+    assert scores["RMSE"][1] < scores["RMSE"][0]
+    bars = next(cell for cell in notebook.cells if "= bayesmf.fit_bpmf(" in cell.source).outputs
+    assert "max='3000'" in "".join(bar.get("data", {}).get("text/html", "") for bar in bars)
+    # The three fit the same models to the same split of the same table.
+    landing = (ROOT / "docs" / "index.md").read_text()
+    for call in (
+        'bayesmf.load_movielens("dslabs")', "test_size=0.1, random_seed=1)",
+        "bayesmf.fit_als(train, random_seed=1", "bayesmf.fit_bpmf(train, random_seed=1)",
+    ):  # fmt: skip
+        for text in ("\n".join(cell.source for cell in notebook.cells), readme, landing):
+            assert call in text
+
+
+@pytest.mark.timeout(600)
+def test_going_bayesian():
+    """Its own assertions hold: conditionals, the sampler by hand, NUTS, ADVI."""
+    notebook = executed(NOTEBOOKS[4])
+    assert said_on_standard_error(notebook) == []
+    assert "30 lines" in text_of(notebook, "lines = sum(")
+    misses = [
+        float(miss)
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        for miss in re.findall(r"misses the joint density by (\S+)", output.get("text", ""))
+    ]
+    assert len(misses) == 3
+    assert max(map(abs, misses)) < 1e-9

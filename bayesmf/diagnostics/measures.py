@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 FEWEST_DRAWS = 4
 """Draws of a chain with which ArviZ measures anything."""
-PROB = 0.9
-"""Probability between the two tails whose effective sample size is asked for."""
+TAILS = (0.05, 0.95)
+"""Quantiles whose effective sample size is asked for: both, since ArviZ takes one number p for the
+quantiles p and 1 - p, not for the probability between them."""
 
 
 def good_khat(n_draws: int) -> float:
@@ -40,7 +41,7 @@ def ess(draws: np.ndarray, method: str = "bulk") -> np.ndarray:
     """Effective sample size, "bulk", "tail" (of the 5 and 95% quantiles) or of the "mean"."""
     import arviz  # noqa: PLC0415
 
-    words = {"prob": PROB} if method == "tail" else {}
+    words = {"prob": TAILS} if method == "tail" else {}
     return _plain(arviz.ess(_labelled(draws), method=method, **words))
 
 

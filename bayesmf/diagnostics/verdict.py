@@ -221,7 +221,11 @@ def _times_for_share(r_hat: np.ndarray, limits: Limits) -> float:
 
 def _more(attributes: Mapping[Hashable, Any], draws: int, needed: int) -> str:
     if needed > 20 * draws and draws >= FEW_DRAWS:
-        return "The chains are far apart: look at their traces, and give a larger tune and draws."
+        return (
+            "The chains are far apart: look at their traces. They need a larger tune and draws, "
+            "or have found different modes, which more draws do not mend: compare their log "
+            "likelihoods."
+        )
     tune = int(attributes.get("tune", 0))
     longer = f" and tune={max(500, tune):,}" if tune < 500 else ""
     return f"Give more draws, some draws={_round_up(needed):,}{longer}."
