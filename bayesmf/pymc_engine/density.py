@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytensor
 from pytensor.compile.mode import Mode, get_mode
+from pytensor.configdefaults import config
 from pytensor.gradient import grad
 from pytensor.link.numba.dispatch.basic import numba_njit
 from pytensor.link.numba.linker import NumbaLinker
@@ -64,7 +65,7 @@ class Density:
         slopes: Any = grad(log_density, values)
         # Where Numba may reorder sums, code that was just compiled rounds otherwise than the same
         # code from its cache, into which less is inlined: a seed would not mean the same bits.
-        with pytensor.config.change_flags(numba__fastmath=False):
+        with config.change_flags(numba__fastmath=False):
             function: Any = pytensor.function(  # type: ignore[attr-defined]
                 values, [log_density, *slopes], mode=mode
             )
