@@ -40,6 +40,7 @@ test: $(VENV)/test.ok lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 docs: $(VENV)/docs.ok
+	rm -rf $(SITE) docs/reference/generated
 	$(BIN)/sphinx-build -W --keep-going -q -b html -c docs -d docs/_build/doctrees . $(SITE)
 	$(BIN)/python -m docs.check_site $(SITE)
 	@echo "Open $(SITE)/index.html: it needs no network."
@@ -58,4 +59,4 @@ bench: $(VENV)/bench.ok
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) docs/_build docs/reference/generated dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo.html
+	rm -rf $(VENV) docs/_build docs/reference/generated dist .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache demo.html

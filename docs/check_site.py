@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FETCHED = (
-    ("script", "src"),
-    ("img", "src"),
-    ("iframe", "src"),
-    ("source", "src"),
-    ("link", "href"),
-)
+    ("script", "src"), ("img", "src"), ("iframe", "src"), ("embed", "src"), ("source", "src"),
+    ("video", "src"), ("audio", "src"), ("object", "data"), ("link", "href"),
+)  # fmt: skip
 NOT_FETCHED = {"canonical", "next", "prev", "author", "search", "index", "alternate", "license"}
+FOLLOWED = {"http", "https", "mailto"}
+"""Links to other sites, which are not followed here; of no other scheme should there be any."""
+IN_STYLES = re.compile(r"""(?:url\(|@import)\s*['"]?((?:https?:)?//[^'")\s]+)""")
+IN_SCRIPTS = re.compile(r"""(?:import\(|importScripts\(|fetch\()\s*['"]((?:https?:)?//[^'"]+)""")
 
 
 @cache
@@ -39,36 +40,57 @@ def page_at(path: Path) -> BeautifulSoup:
 def anchors(path: Path) -> frozenset[str]:
     """Return what a link into a page may name."""
     page = page_at(path)
-    return frozenset(
-        str(tag[name]) for name in ("id", "name") for tag in page.find_all(attrs={name: True})
-    )
+    named = [tag["name"] for tag in page.find_all("a", attrs={"name": True})]
+    return frozenset(map(str, [*named, *(tag["id"] for tag in page.find_all(id=True))]))
 
 
-def dead_links(path: Path, root: Path) -> Iterator[str]:
-    """Links of one page that lead nowhere."""
-    for tag, name in (("a", "href"), *FETCHED):
-        for found in page_at(path).find_all(tag, attrs={name: True}):
-            parts = urlsplit(str(found[name]))
-            if parts.scheme or parts.netloc:
-                continue
-            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            if not target.exists() or root not in (target, *target.parents):
-                yield f"{found[name]} leads nowhere"
-            elif (
-                parts.fragment
-                and target.suffix == ".html"
-                and unquote(parts.fragment) not in anchors(target)
-            ):
-                yield f"{found[name]}: {target.name} has no such place"
-
-
-def fetched_from_elsewhere(path: Path) -> Iterator[str]:
-    """Scripts, styles and pictures that a page would fetch from the network."""
+def addresses(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every address on a page, and whether it is fetched with the page."""
+    page = page_at(path)
+    for found in page.find_all("a", attrs={"href": True}):
+        yield str(found["href"]), False
     for tag, name in FETCHED:
-        for found in page_at(path).find_all(tag, attrs={name: True}):
+        for found in page.find_all(tag, attrs={name: True}):
             rel = set(found.get("rel") or ())
-            if urlsplit(str(found[name])).netloc and not (tag == "link" and rel & NOT_FETCHED):
-                yield f"fetches {found[name]}"
+            yield str(found[name]), not (tag == "link" and rel & NOT_FETCHED)
+    for found in page.find_all(["img", "source"], attrs={"srcset": True}):
+        for one in str(found["srcset"]).split(","):
+            yield one.split()[0], True
+
+
+def wrong_addresses(path: Path, root: Path) -> Iterator[str]:
+    """Links of one page that lead nowhere, and what it would fetch from elsewhere."""
+    for address, fetched in addresses(path):
+        parts = urlsplit(address)
+        if parts.netloc or parts.scheme in FOLLOWED:
+            if fetched:
+                yield f"fetches {address}"
+            continue
+        if parts.scheme == "data":  # the picture itself
+            continue
+        if parts.scheme:
+            yield f"{address} is of no use elsewhere"
+            continue
+        target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+        if not target.is_file() or root not in target.parents:
+            yield f"{address} leads nowhere"
+        elif (
+            parts.fragment
+            and target.suffix == ".html"
+            and unquote(parts.fragment) not in anchors(target)
+        ):
+            yield f"{address}: {target.name} has no such place"
+
+
+def fetched_by_code(path: Path) -> Iterator[str]:
+    """What styles and scripts on a page would fetch from the network."""
+    page = page_at(path)
+    styles = [tag.get_text() for tag in page.find_all("style")]
+    styles += [str(tag["style"]) for tag in page.find_all(style=True)]
+    scripts = [tag.get_text() for tag in page.find_all("script")]
+    for pattern, texts in ((IN_STYLES, styles), (IN_SCRIPTS, scripts)):
+        for text in texts:
+            yield from (f"fetches {address}" for address in pattern.findall(text))
 
 
 def without_words(path: Path) -> Iterator[str]:
@@ -99,9 +121,15 @@ def styles_from_elsewhere(root: Path) -> Iterator[str]:
 def faults(root: Path, *, executed: bool = True) -> list[str]:
     """All that is wrong with the site in a folder, whose notebooks were executed or not."""
     found = list(styles_from_elsewhere(root))
-    pages = sorted(path for path in root.rglob("*.html") if "_static" not in path.parts)
+    pages = [
+        path
+        for path in sorted(root.rglob("*.html"))
+        if "_static" not in path.relative_to(root).parts
+    ]
+    if not pages:
+        return [f"{root} has no pages"]
     for path in pages:
-        checks = [dead_links(path, root), fetched_from_elsewhere(path), without_words(path)]
+        checks = [wrong_addresses(path, root), fetched_by_code(path), without_words(path)]
         if executed:
             checks.append(complaints(path))
         found += [f"{path.relative_to(root)}: {fault}" for check in checks for fault in check]

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.util import logging
 
 import bayesmf
 
@@ -17,13 +21,18 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 HERE = Path(__file__).parent
+MOST_SECONDS = 180
+"""Of a notebook, which people are to run themselves."""
 
 
 def sources() -> str:
-    """Return a hash of the package, so that notebooks are executed anew when it has changed."""
+    """Return a hash of what notebooks run on: they are executed anew when it has changed."""
     digest = hashlib.sha256()
-    for path in sorted((HERE.parent / "bayesmf").rglob("*.py")):
-        digest.update(path.read_bytes())
+    for path in sorted((HERE.parent / "bayesmf").rglob("*.*")):
+        if path.suffix in {".py", ".html"}:
+            digest.update(path.read_bytes())
+    for package in ("arviz", "jax", "keras", "matplotlib", "numba", "numpy", "pandas", "pymc"):
+        digest.update(metadata.version(package).encode())
     return digest.hexdigest()[:16]
 
 
@@ -44,14 +53,7 @@ extensions = [
 ]
 root_doc = "docs/index"
 include_patterns = ["docs/**", "notebooks/*.md", "CHANGELOG.md", "CONTRIBUTING.md"]
-exclude_patterns = [
-    ".*",
-    "docs/_build",
-    "docs/images",
-    "docs/static",
-    "docs/templates",
-    "docs/serving",
-]
+exclude_patterns = ["docs/_build", "docs/templates"]
 # The first is that of pages that autosummary makes.
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}
 templates_path = [str(HERE / "templates")]
@@ -78,6 +80,7 @@ autodoc_typehints = "none"  # numpydoc's sections have them, in words
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+toc_object_entries_show_parents = "hide"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "bayesmf"
@@ -86,6 +89,7 @@ html_css_files = ["site.css"]
 html_extra_path = ["static/index.html"]  # leads from the folder's index to this site's
 html_copy_source = False
 html_show_sphinx = False
+html_show_search_summary = False  # it would fetch pages, which browsers refuse to files
 html_theme_options = {
     "logo": {"text": "bayesmf"},
     "navbar_align": "left",
@@ -110,3 +114,13 @@ copybutton_prompt_is_regexp = True
 def setup(app: Sphinx) -> None:
     """Formulas by one file that needs no fonts: browsers refuse them to pages read from a disk."""
     app.config.mathjax_path = "mathjax/tex-svg.js"
+    app.connect("build-finished", warn_of_long_notebooks)
+
+
+def warn_of_long_notebooks(app: Sphinx, error: Exception | None) -> None:
+    """Warn of notebooks that took longer than people would wait."""
+    for name in () if error else sorted(app.env.found_docs):
+        ran = NbMetadataCollector.get_exec_data(app.env, name)
+        if ran is not None and (ran["runtime"] or 0) > MOST_SECONDS:
+            logger = logging.getLogger(__name__)
+            logger.warning("took %.0f s, more than %d", ran["runtime"], MOST_SECONDS, location=name)

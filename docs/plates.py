@@ -78,6 +78,12 @@ GRAPHS = {
 }  # fmt: skip
 
 
+def description(name: str) -> str:
+    """Say what a picture shows, so that a test can tell an old one."""
+    nodes = ", ".join(node.label.strip("$") for node in GRAPHS[name].nodes.values())
+    return f"{name}: {nodes}; " + ", ".join(" to ".join(arrow) for arrow in GRAPHS[name].arrows)
+
+
 def draw(name: str) -> Path:
     """Draw one model and return the path of its picture."""
     import daft
@@ -104,7 +110,8 @@ def draw(name: str) -> Path:
             figure = pgm.render().figure
         figure.set_facecolor("white")
         path = IMAGES / f"plates-{name}.svg"
-        figure.savefig(path, bbox_inches="tight", metadata={"Date": None}, facecolor="white")
+        about = {"Date": None, "Description": description(name)}
+        figure.savefig(path, bbox_inches="tight", metadata=about, facecolor="white")
     return path
 
 

@@ -14,6 +14,10 @@ import zipfile
 from pathlib import Path
 
 LANDING = Path(__file__).parent.parent / "docs" / "index.md"
+PAGE = """
+from importlib.resources import files
+assert "<html" in files("bayesmf.report").joinpath("page.html").read_text()
+"""
 MOST_BYTES, MOST_SECONDS = 1_000_000, 300
 
 
@@ -41,7 +45,7 @@ def main() -> int:
         for command in (
             ["-m", "pip", "install", "--quiet", f"bayesmf[datasets] @ {wheel.as_uri()}"],
             ["-I", "-c", landing_code() + 'assert "site-packages" in bayesmf.__file__'],
-            ["-I", "-c", "import bayesmf.report.page"],
+            ["-I", "-c", PAGE],
         ):
             subprocess.run([python, *command], check=True, cwd=folder)
             print(f"{time.perf_counter() - started:.0f} s: {' '.join(command)[:40]!r} done")

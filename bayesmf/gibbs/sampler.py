@@ -260,11 +260,13 @@ def scan(blocks: dict[str, Block], sweep: int) -> list[Block]:
     The same for sweeps whose numbers are alike modulo `MOVES_EVERY`.
     """
     turn = TURNS.get(sweep % MOVES_EVERY)
-    return [
-        block
-        for name, block in blocks.items()
-        if not name.endswith(("_shift", "_scale")) or name in (f"{turn}_shift", f"{turn}_scale")
-    ]
+    resting = {name for side in SIDES if side != turn for name in moves_of(side)}
+    return [block for name, block in blocks.items() if name not in resting]
+
+
+def moves_of(side: str) -> tuple[str, str]:
+    """Names of the moves of one side."""
+    return f"{side}_shift", f"{side}_scale"
 
 
 def build_step(data: Data, model: BPMF, engine: Engine) -> Step:
