@@ -98,13 +98,11 @@ def draw(name: str) -> Path:
             pgm.add_edge(start, end)
         left, right = (0.0, 6.0) if name == "pmf" else (0.6, 5.4)
         height = graph.top + 0.1
-        plates = {"rect_params": {"facecolor": "none"}}
-        pgm.add_plate(
-            (left, 0.0, 3.6 - left, height), "users $i$", position="bottom left", **plates
-        )
-        pgm.add_plate(
-            (2.4, -0.2, right - 2.4, height), "items $j$", position="bottom right", **plates
-        )
+        for rectangle, label, corner in (
+            ((left, 0.0, 3.6 - left, height), "users $i$", "bottom left"),
+            ((2.4, -0.2, right - 2.4, height), "items $j$", "bottom right"),
+        ):
+            pgm.add_plate(rectangle, label, position=corner, rect_params={"facecolor": "none"})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # daft measures labels in a way that Matplotlib ends
             figure = pgm.render().figure

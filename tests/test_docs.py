@@ -163,6 +163,11 @@ def test_the_site_builds_and_is_whole(tmp_path):
             '<script src="https://elsewhere.org/x.js"></script>',
             "fetches https://elsewhere.org/x.js",
         ),
+        ('<a href="../outside.html">x</a>', "outside.html leads nowhere"),
+        ('<a href="file:///page.html">x</a>', "is of no use elsewhere"),
+        ('<script>import("https://a.org/x.js")</script>', "fetches https://a.org/x.js"),
+        ('<img alt="x" srcset="//a.org/x.png 2x">', "fetches //a.org/x.png"),
+        ('<p style="background: url(//a.org/x.png)">x</p>', "fetches //a.org/x.png"),
         ('<article><img src="page.html"></article>', "page.html has no alt text"),
         ('<div class="output stderr">UserWarning: no</div>', "printed 'UserWarning: no'"),
     ],
@@ -178,9 +183,10 @@ def test_a_site_without_pages_or_with_foreign_styles_is_faulty(tmp_path):
     assert check_site.faults(tmp_path) == [f"{tmp_path} has no pages"]
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "page.html").write_text("<p>code</p>")
-    (tmp_path / "look.css").write_text("@import 'https://elsewhere.org/x.css';")
+    (tmp_path / "look.css").write_text("@import 'https://elsewhere.org/x.css'; a {b: url(//c.org)}")
     assert check_site.faults(tmp_path) == [
         "look.css: fetches https://elsewhere.org/x.css",
+        "look.css: fetches //c.org",
         "notebooks/page.html: has no outputs: it was not run",
     ]
 
